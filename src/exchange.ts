@@ -1,0 +1,157 @@
+/** One request on its way through Postern: what arrived, and what each stage has found out about it. */
+
+import type { Decision, Deny } from './decision.ts';
+
+/** Field values in order of arrival, by lower-case name. */
+export type Fields = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * The vetted request target in canonical form (RFC 3986 §6.2.2: upper-case hex, unreserved octets decoded). Rules, the
+ * htu comparison, routing and forwarding all use these very strings, so what is judged is what is sent.
+ */
+export type Target = {
+  /** Begins with a slash; no query, no dot segments. */
+  readonly path: string;
+  /** Without the question mark; null where the target has no query. Kept as the client sent it. */
+  readonly query: string | null;
+};
+
+/** A TLS client certificate seen on this very connection. */
+export type ClientCertificate = {
+  /** base64url(SHA-256(DER)), comparable with cnf["x5t#S256"] (RFC 8705 §3.1). */
+  readonly thumbprint: string;
+  readonly uriSan: string | null;
+};
+
+export type Source = {
+  readonly address: string;
+  readonly port: number;
+  readonly tls: boolean;
+  readonly certificate: ClientCertificate | null;
+};
+
+/** What the client asked, vetted. Nothing here has been authenticated. */
+export type ClientRequest = {
+  readonly method: string;
+  readonly target: Target;
+  /** Authority of the Host field, lower case. Descriptive only: nothing trusts it. */
+  readonly host: string;
+  readonly fields: Fields;
+  /** Bytes announced by Content-Length; null for chunked; 0 for no body. */
+  readonly bodyBytes: number | null;
+  readonly source: Source;
+};
+
+/** An access token whose signature and claims have been verified. Frozen, shared between requests by the token cache. */
+export type AccessToken = {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly audience: readonly string[];
+  readonly clientId: string;
+  readonly scopes: readonly string[];
+  readonly jti: string;
+  /** Milliseconds since the epoch. */
+  readonly issuedAtMs: number;
+  readonly expiresAtMs: number;
+  readonly authTimeMs: number | null;
+  readonly acr: string | null;
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** RFC 7800 confirmation: every method that the token names. */
+  readonly confirmation: { readonly jkt: string | null; readonly x5t: string | null };
+  /** The agent that presents the token: outermost `act`, else the client (RFC 8693 §4.1, dialect). */
+  readonly agent: { readonly id: string; readonly issuer: string };
+  /** `act`, outermost first. Inner links are informational (RFC 8693 §4.1). */
+  readonly actors: readonly Actor[];
+};
+
+export type Actor = { readonly iss: string; readonly sub: string; readonly profile: string };
+
+export type PossessionMethod = 'dpop' | 'mtls' | 'bearer';
+
+/** How the presenter proved possession of the token's key on this request. */
+export type Possession = {
+  readonly method: 'dpop' | 'mtls' | 'none';
+  readonly jkt: string | null;
+  readonly x5t: string | null;
+  /** Now minus the proof's iat; 0 without a proof. */
+  readonly proofAgeMs: number;
+  readonly hasNonce: boolean;
+  /** What the store must see for the first time: null without a proof. */
+  readonly singleUse: { readonly key: string; readonly lifetimeMs: number } | null;
+};
+
+export type Identity = {
+  readonly accessToken: AccessToken;
+  readonly possession: Possession;
+  /** Sent as DPoP-Nonce with the answer, when the client should use a newer one (RFC 9449 §8.2). */
+  readonly nextNonce: string | null;
+};
+
+/** One way in: where requests go, and what they need to get there. Built from configuration; frozen. */
+export type Route = {
+  readonly name: string;
+  readonly pathPrefix: string;
+  readonly hosts: readonly string[] | null;
+  readonly methods: readonly string[];
+  /** Origin of the upstream and an optional base path without a trailing slash. */
+  readonly upstream: { readonly origin: string; readonly basePath: string };
+  readonly stripPrefix: boolean;
+  readonly audience: string;
+  readonly credential: string;
+  /** Ways to present a token. Bearer is there only when configuration names it. */
+  readonly accepts: readonly PossessionMethod[];
+  readonly bodyBytesMax: number;
+  readonly headersTimeoutMs: number;
+  readonly bodyTimeoutMs: number;
+  readonly forwardFields: readonly string[];
+};
+
+/** What a credential puts on an upstream request. Its values are secret: implementations keep them out of print. */
+export type Injection = {
+  /** Of the credential. */
+  readonly name: string;
+  /** Counts up from 1 each time the secret changes. */
+  readonly version: number;
+  /** Lower-case names with their values. */
+  readonly fields: readonly (readonly [string, string])[];
+};
+
+/** What happened after an allow. */
+export type Outcome = {
+  /** Status that the client saw; 0 when it left before any answer. */
+  status: number;
+  upstreamStatus: number | null;
+  bytesIn: number;
+  bytesOut: number;
+  /** How the exchange ended. */
+  end: 'complete' | 'client_aborted' | 'upstream_aborted' | 'refused';
+};
+
+/** Stages of the path that are timed, in order. */
+export const stageNames = ['identify', 'store', 'decide', 'credential', 'upstream'] as const;
+export type StageName = (typeof stageNames)[number];
+
+export type Exchange = {
+  /** Decision id, a UUIDv7; sent as postern-decision. */
+  readonly id: string;
+  /** Clock, milliseconds since the epoch. */
+  readonly arrivedAtMs: number;
+  /** Monotonic, milliseconds. */
+  readonly startedMs: number;
+  readonly source: Source;
+  /** Raw method and target for the record of a request that could not be vetted. */
+  readonly rawMethod: string;
+  request: ClientRequest | null;
+  route: Route | null;
+  identity: Identity | null;
+  statedReason: string | null;
+  /** By meter name, this request included. */
+  rates: ReadonlyMap<string, number> | null;
+  policyHash: string | null;
+  decision: Decision | null;
+  decidedMs: number | null;
+  /** Why an allowed exchange could not be completed; null when it was. Not a decision. */
+  failure: Deny | null;
+  readonly stageMs: { [stage in StageName]?: number };
+  readonly outcome: Outcome;
+};

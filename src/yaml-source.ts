@@ -1,0 +1,210 @@
+/** YAML that people wrote, vetted against a zod schema, with every problem placed at its line and column. */
+
+import { readFile } from 'node:fs/promises';
+import leven from 'leven';
+import { isMap, isNode, isPair, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml';
+import { z } from 'zod';
+import type { Problem } from './errors.ts';
+
+const bytesMax = 1_048_576;
+
+export type YamlSource = {
+  readonly file: string;
+  readonly text: string;
+  readonly value: unknown;
+  /** Where the node at this path begins; the nearest ancestor's place where the path leads nowhere. */
+  placeOf(path: readonly PropertyKey[], part?: 'key' | 'value'): { line: number; column: number };
+  /** Offset in `text` at which the node's source begins. */
+  nodeAt(path: readonly PropertyKey[]): Node | null;
+  lineCounter: LineCounter;
+};
+
+/** Reads and parses a file. Duplicate keys, anchors beyond reason, tags and syntax errors are problems. */
+export async function readYaml(file: string): Promise<YamlSource | readonly Problem[]> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    return [{ file, message: `cannot be read (${codeOf(error)}); check the path and its permissions` }];
+  }
+  if (text.length > bytesMax) return [{ file, message: 'is larger than 1 MiB' }];
+  return parseYaml(file, text);
+}
+
+/** As readYaml, for text already at hand. */
+export function parseYaml(file: string, text: string): YamlSource | readonly Problem[] {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter,
+    uniqueKeys: true,
+    prettyErrors: false,
+    strict: true,
+    version: '1.2',
+  });
+  const faults = [...document.errors, ...document.warnings];
+  if (faults.length > 0) {
+    return faults.map((fault) => {
+      const { line, col } = lineCounter.linePos(fault.pos[0]);
+      return { file, line, column: col, message: fault.message };
+    });
+  }
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 50 });
+  } catch {
+    return [{ file, message: 'refers to its anchors too often; write the values out' }];
+  }
+  const nodeAt = (path: readonly PropertyKey[]) => nodeOf(document.contents, path);
+  const placeOf = (path: readonly PropertyKey[], part: 'key' | 'value' = 'value') => {
+    const offset = offsetOf(document.contents, path, part);
+    const { line, col } = lineCounter.linePos(offset);
+    return { line: Math.max(line, 1), column: Math.max(col, 1) };
+  };
+  return { file, text, value, placeOf, nodeAt, lineCounter };
+}
+
+function nodeOf(root: ParsedNode | null, path: readonly PropertyKey[]): Node | null {
+  let node: unknown = root;
+  for (const step of path) {
+    if (isMap(node)) node = node.items.find((item) => keyOf(item.key) === step)?.value;
+    else if (isSeq(node)) node = node.items[Number(step)];
+    else return null;
+  }
+  return isNode(node) ? node : null;
+}
+
+function offsetOf(root: ParsedNode | null, path: readonly PropertyKey[], part: 'key' | 'value'): number {
+  let offset = root?.range?.[0] ?? 0;
+  let node: unknown = root;
+  for (const [index, step] of path.entries()) {
+    const isLast = index === path.length - 1;
+    if (isMap(node)) {
+      const pair = node.items.find((item) => keyOf(item.key) === step);
+      if (!isPair(pair)) return offset;
+      const target = isLast && part === 'key' ? pair.key : (pair.value ?? pair.key);
+      offset = startOf(target) ?? startOf(pair.key) ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      node = node.items[Number(step)];
+      offset = startOf(node) ?? offset;
+    } else {
+      return offset;
+    }
+  }
+  return offset;
+}
+
+function startOf(node: unknown): number | undefined {
+  return isNode(node) ? node.range?.[0] : undefined;
+}
+
+function keyOf(key: unknown): unknown {
+  return typeof key === 'object' && key !== null && 'value' in key ? key.value : key;
+}
+
+/** Vets a source against a schema: the parsed value, or every problem with its place. */
+export function vetYaml<Schema extends z.ZodType>(
+  source: YamlSource,
+  schema: Schema,
+): { readonly value: z.output<Schema> } | readonly Problem[] {
+  const result = schema.safeParse(source.value);
+  if (result.success) return { value: result.data };
+  const jsonSchema = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
+  return result.error.issues.flatMap((issue) => problemsOf(issue, [], source, jsonSchema));
+}
+
+/** The few members of a JSON Schema that lead to the keys known at a path. */
+type JsonSchema = {
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly items?: JsonSchema;
+  readonly additionalProperties?: JsonSchema | boolean;
+  readonly anyOf?: readonly JsonSchema[];
+  readonly oneOf?: readonly JsonSchema[];
+};
+
+function problemsOf(
+  issue: z.core.$ZodIssue,
+  parents: readonly PropertyKey[],
+  source: YamlSource,
+  jsonSchema: JsonSchema,
+): Problem[] {
+  const path = [...parents, ...issue.path];
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(jsonSchema, path);
+    return issue.keys.map((key) => ({
+      file: source.file,
+      ...source.placeOf([...path, key], 'key'),
+      message: `unknown key ${pathName([...path, key])}${suggestion(key, known)}`,
+    }));
+  }
+  if (issue.code === 'invalid_union') {
+    const branch = likelyBranch(issue.errors);
+    if (branch !== null) return branch.flatMap((inner) => problemsOf(inner, path, source, jsonSchema));
+  }
+  const name = path.length === 0 ? 'the file' : pathName(path);
+  return [{ file: source.file, ...source.placeOf(path), message: `${name} ${messageOf(issue)}` }];
+}
+
+/** `routes[0].match.pathPrefix`, as people write it. */
+export function pathName(path: readonly PropertyKey[]): string {
+  return path
+    .map((step, index) => (typeof step === 'number' ? `[${step}]` : `${index === 0 ? '' : '.'}${String(step)}`))
+    .join('');
+}
+
+/** The union member that the writer most likely meant: one whose shape fits, with the fewest faults inside. */
+function likelyBranch(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] | null {
+  const inside = branches.filter((issues) =>
+    issues.every((issue) => issue.path.length > 0 || issue.code === 'unrecognized_keys'),
+  );
+  const rooted = inside.filter((issues) => issues.some((issue) => issue.code !== 'unrecognized_keys'));
+  const candidates = rooted.length > 0 ? rooted : inside;
+  return candidates.toSorted((one, other) => one.length - other.length)[0] ?? null;
+}
+
+function messageOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_type' && issue.input === undefined && /received undefined$/.test(issue.message))
+    return 'is required';
+  if (issue.code === 'invalid_value') return `must be one of ${issue.values.map(String).join(', ')}`;
+  if (issue.code === 'invalid_union')
+    return 'has none of the forms that are possible here; see the configuration reference';
+  if (issue.code === 'invalid_key')
+    return `has an invalid name: ${issue.issues.map((inner) => inner.message).join('; ')}`;
+  return issue.message.replace(/^Invalid input: expected (\w+), received (\w+)$/, 'must be of type $1, not $2');
+}
+
+function knownKeys(schema: JsonSchema, path: readonly PropertyKey[]): readonly string[] {
+  const here = path.reduce<readonly JsonSchema[]>(
+    (schemas, step) => schemas.flatMap((one) => descend(one, step)),
+    [schema],
+  );
+  return here.flatMap(members).flatMap((one) => Object.keys(one.properties ?? {}));
+}
+
+function members(schema: JsonSchema): readonly JsonSchema[] {
+  const alternatives = schema.anyOf ?? schema.oneOf;
+  return alternatives === undefined ? [schema] : alternatives.flatMap(members);
+}
+
+function descend(schema: JsonSchema, step: PropertyKey): readonly JsonSchema[] {
+  return members(schema).flatMap((one) => {
+    if (typeof step === 'number') return one.items === undefined ? [] : [one.items];
+    const property = one.properties?.[String(step)];
+    if (property !== undefined) return [property];
+    return typeof one.additionalProperties === 'object' ? [one.additionalProperties] : [];
+  });
+}
+
+/** `; did you mean "x"?` with the nearest of the known names, or what there is to choose from. */
+export function suggestion(name: string, known: readonly string[]): string {
+  const [nearest] = known
+    .map((candidate) => ({ candidate, distance: leven(name.toLowerCase(), candidate.toLowerCase()) }))
+    .toSorted((one, other) => one.distance - other.distance);
+  if (nearest === undefined) return '';
+  if (nearest.distance <= Math.max(2, Math.floor(name.length / 3))) return `; did you mean "${nearest.candidate}"?`;
+  return known.length > 12 ? '' : `; known here: ${known.join(', ')}`;
+}
+
+function codeOf(error: unknown): string {
+  return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : 'unknown error';
+}
