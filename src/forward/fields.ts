@@ -1,0 +1,81 @@
+/** Fields on their way up and down: what must not pass is taken out first, and only then is ours put in. */
+
+import type { IncomingHttpHeaders } from 'node:http';
+import type { ClientRequest, Injection, Route } from '../exchange.ts';
+import { isStrippedFromRequest, isStrippedFromResponse, neverForwarded } from './field-names.ts';
+import type { PathMap } from './paths.ts';
+
+export type RequestFields = (request: ClientRequest, injection: Injection) => string[];
+
+const nothing: ReadonlySet<string> = new Set();
+
+/**
+ * Makes the flat list of names and values for undici. Host, Connection and Transfer-Encoding are undici's to write;
+ * Content-Length is set here where the client announced one, and undici holds the body to it.
+ */
+export function createRequestFields(route: Route, reasonHeader: string): RequestFields {
+  const optedIn = new Set(
+    route.forwardFields.filter((name) => !neverForwarded.has(name) && !name.startsWith('postern-')),
+  );
+  let injected: Injection | null = null;
+  let ours: ReadonlySet<string> = nothing;
+  return (request, injection) => {
+    if (injection !== injected) {
+      injected = injection;
+      ours = new Set([reasonHeader, ...injection.fields.map(([name]) => name)]);
+    }
+    const nominated = nominatedBy(request.fields.get('connection'));
+    const list: string[] = [];
+    for (const [name, values] of request.fields) {
+      if (isStrippedFromRequest(name, ours) && !(optedIn.has(name) && !isInjected(injection, name))) continue;
+      if (nominated?.has(name)) continue;
+      for (const value of values) list.push(name, value);
+    }
+    if (request.bodyBytes !== null && request.bodyBytes > 0) list.push('content-length', String(request.bodyBytes));
+    for (const [name, value] of injection.fields) list.push(name, value);
+    return list;
+  };
+}
+
+function isInjected(injection: Injection, name: string): boolean {
+  return injection.fields.some(([injected]) => injected === name);
+}
+
+/** RFC 9110 §7.6.1: fields named by Connection; null in the common case that it names none. */
+function nominatedBy(connection: readonly string[] | undefined): ReadonlySet<string> | null {
+  if (connection === undefined) return null;
+  if (connection.length === 1 && (connection[0] === 'keep-alive' || connection[0] === 'close')) return null;
+  return new Set(connection.flatMap((value) => value.split(',').map((name) => name.trim().toLowerCase())));
+}
+
+export type ResponseFieldsOptions = {
+  readonly paths: PathMap;
+  /** Set-Cookie passes only where the route lets Cookie through as well. */
+  readonly keepsCookies: boolean;
+};
+
+/** Makes the flat list of names and values for the client, from fields by lower-case name as undici gives them. */
+export function responseFields(
+  upstream: IncomingHttpHeaders,
+  status: number,
+  upstreamPath: string,
+  { paths, keepsCookies }: ResponseFieldsOptions,
+): string[] {
+  const connection = upstream.connection as string | string[] | undefined;
+  const nominated = nominatedBy(typeof connection === 'string' ? [connection] : connection);
+  const list: string[] = [];
+  for (const name in upstream) {
+    const value = upstream[name];
+    if (value === undefined || isStrippedFromResponse(name, keepsCookies)) continue;
+    if (nominated?.has(name)) continue;
+    // RFC 9110 §8.6: no Content-Length on a 204.
+    if (status === 204 && name === 'content-length') continue;
+    if (name === 'location' || name === 'content-location') {
+      const location = typeof value === 'string' ? paths.toPublic(value, upstreamPath) : null;
+      if (location !== null) list.push(name, location);
+    } else if (typeof value === 'string') list.push(name, value);
+    else for (const one of value) list.push(name, one);
+  }
+  list.push('cache-control', 'private, no-store');
+  return list;
+}
