@@ -1,0 +1,59 @@
+/** What a request counts towards: one hit a meter, by the identity that the meter's expression names. */
+
+import { hash } from 'node:crypto';
+import { type Deny, deny } from '../decision.ts';
+
+type Expression<Context> = {
+  /** Throws where the expression can't be evaluated; the error's message holds nothing of the request. */
+  evaluate(context: Context): unknown;
+};
+
+export type Meter<Context> = {
+  readonly name: string;
+  readonly windowMs: number;
+  /** Gives a string: whose calls are counted together. */
+  readonly by: Expression<Context>;
+  /** Gives an int: how much this request counts. */
+  readonly cost: Expression<Context>;
+};
+
+export type NamedHit = {
+  readonly name: string;
+  readonly key: string;
+  readonly windowMs: number;
+  readonly cost: number;
+};
+
+const costMax = 1_000_000_000n;
+/** 132 bits of SHA-256: keys are short, and no two identities share one. */
+const digestChars = 22;
+
+/** One hit a meter in the order given. A meter that can't be read denies: it might be the one that throttles. */
+export function createMeasure<Context>(
+  meters: readonly Meter<Context>[],
+): (context: Context) => readonly NamedHit[] | Deny {
+  return (context) => {
+    const hits: NamedHit[] = [];
+    for (const { name, windowMs, by, cost } of meters) {
+      const identity = read(by, context);
+      if (typeof identity !== 'string') return deny('policy_error', { cause: `meter ${name}: by failed` });
+      const amount = read(cost, context);
+      if (typeof amount !== 'bigint') return deny('policy_error', { cause: `meter ${name}: cost failed` });
+      if (amount < 0n || amount > costMax) {
+        return deny('policy_error', { cause: `meter ${name}: cost is not between 0 and ${costMax}` });
+      }
+      // The identity is the request's: hashed, it is safe as part of a key, whatever it holds.
+      const digest = hash('sha256', identity, 'base64url').slice(0, digestChars);
+      hits.push({ name, key: `${name}:${digest}`, windowMs, cost: Number(amount) });
+    }
+    return hits;
+  };
+}
+
+function read<Context>(expression: Expression<Context>, context: Context): unknown {
+  try {
+    return expression.evaluate(context);
+  } catch {
+    return null;
+  }
+}

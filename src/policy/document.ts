@@ -1,0 +1,55 @@
+/** Untrusted JSON as CEL values: nested Maps and arrays, without null, bounded. */
+
+import { documentCharsMax, documentDepthMax, documentNodesMax, itemsMax } from './bounds.ts';
+
+/** What may still be converted, and the first bound that was exceeded. */
+type Budget = { nodes: number; chars: number; exceeded: string | null };
+
+/** The members of a JSON object; a string says which bound they exceed. */
+export function convertDocument(document: Readonly<Record<string, unknown>>): ReadonlyMap<string, unknown> | string {
+  const budget: Budget = { nodes: documentNodesMax, chars: documentCharsMax, exceeded: null };
+  const converted = convertObject(document, documentDepthMax, budget);
+  return budget.exceeded ?? converted;
+}
+
+function convertObject(object: object, depth: number, budget: Budget): ReadonlyMap<string, unknown> {
+  const entries = Object.entries(object);
+  if (entries.length > itemsMax) budget.exceeded ??= `an object has more than ${itemsMax} members`;
+  const map = new Map<string, unknown>();
+  for (const [name, member] of entries) {
+    spend(budget, name.length);
+    if (budget.exceeded !== null) break;
+    const value = convert(member, depth, budget);
+    // CEL's null is of no use to a rule and easily forgotten, so a null member is an absent one.
+    if (value !== undefined) map.set(name, value);
+  }
+  return map;
+}
+
+/**
+ * CEL's conversion of JSON makes every number a double. Comparisons with ints are by value, so `level >= 3`,
+ * `level == 3` and `level in [1, 3]` hold for what JSON writes as 3.
+ */
+function convert(value: unknown, depth: number, budget: Budget): unknown {
+  spend(budget, typeof value === 'string' ? value.length : 0);
+  if (budget.exceeded !== null) return undefined;
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (depth <= 1) {
+    budget.exceeded = `nested more than ${documentDepthMax} deep`;
+    return undefined;
+  }
+  if (!Array.isArray(value)) return convertObject(value, depth - 1, budget);
+  if (value.length > itemsMax) {
+    budget.exceeded = `a list has more than ${itemsMax} items`;
+    return undefined;
+  }
+  return value.map((item) => convert(item, depth - 1, budget)).filter((item) => item !== undefined);
+}
+
+function spend(budget: Budget, chars: number): void {
+  budget.nodes--;
+  budget.chars -= chars;
+  if (budget.nodes < 0) budget.exceeded ??= `more than ${documentNodesMax} values`;
+  if (budget.chars < 0) budget.exceeded ??= `more than ${documentCharsMax} characters`;
+}

@@ -1,0 +1,235 @@
+import { describe, expect, it } from 'vitest';
+import { createContextBuilder, withRates, withScopes } from '../../src/policy/context.ts';
+import { accessTokenWith, contextWith, exchangeWith, nowMs } from './exchanges.ts';
+
+const claimsOf = (claims: Record<string, unknown>) => contextWith({ token: { claims } });
+
+describe('createContextBuilder', () => {
+  it('tells what was asked, without credentials', () => {
+    const { request } = contextWith({
+      method: 'POST',
+      path: '/repos/a',
+      query: 'x=1',
+      bodyBytes: 12,
+      statedReason: 'release',
+      fields: {
+        authorization: ['DPoP secret'],
+        'proxy-authorization': ['Basic secret'],
+        dpop: ['proof'],
+        cookie: ['session=secret'],
+        accept: ['text/plain', 'text/html'],
+      },
+    });
+    expect(request).toMatchObject({
+      method: 'POST',
+      path: '/repos/a?x=1',
+      url_path: '/repos/a',
+      host: 'github.agents.example.com',
+      scheme: 'https',
+      id: '0193-decision',
+      size: 12n,
+      reason: 'release',
+      headers: new Map([['accept', 'text/plain, text/html']]),
+    });
+    expect(request.time?.getTime()).toBe(nowMs);
+  });
+
+  it('leaves out the size of a body that does not say it, so that a rule about it denies', () => {
+    expect(contextWith({ bodyBytes: null }).request.size).toBeUndefined();
+    expect(contextWith({ bodyBytes: 0 }).request.size).toBe(0n);
+  });
+
+  it('decodes the query as pairs in order', () => {
+    const { request, unfit } = contextWith({ query: 'a=1&b=%C3%A9+f&a=2&&c&=d&e=f=g' });
+    expect(unfit).toBeNull();
+    expect(request.query).toEqual(
+      new Map([
+        ['a', ['1', '2']],
+        ['b', ['é f']],
+        ['c', ['']],
+        ['', ['d']],
+        ['e', ['f=g']],
+      ]),
+    );
+  });
+
+  it.each(['a=%', 'a=%ff', '%c3=1', Array.from({ length: 257 }, () => 'a').join('&')])(
+    'finds a query unfit that it can not tell whole: %s',
+    (query) => {
+      const { request, unfit } = contextWith({ query });
+      expect(unfit).toContain('request.query');
+      expect(request.query).toBeUndefined();
+    },
+  );
+
+  it('builds only what some rule reads', () => {
+    const build = createContextBuilder({ reads: new Set(['request.method']) });
+    const context = build(
+      exchangeWith({
+        query: '%',
+        fields: { a: ['1'] },
+        token: { scopes: Array.from({ length: 300 }, String), claims: { list: Array.from({ length: 300 }, String) } },
+      }),
+    );
+    expect(context.unfit).toBeNull();
+    expect(context.request).toMatchObject({ headers: undefined, query: undefined });
+    expect(context.token).toMatchObject({ claims: undefined, authorization_details: undefined });
+  });
+
+  it('builds claims for rules that read them as jwt', () => {
+    const build = createContextBuilder({ reads: new Set(['jwt']) });
+    expect(build(exchangeWith({ token: { claims: { a: 'b' } } })).jwt).toEqual(new Map([['a', 'b']]));
+  });
+
+  it('tells the token, and its age at this request', () => {
+    const { token } = contextWith({ token: { acr: 'phr', authTimeMs: nowMs - 5000 } });
+    expect(token).toMatchObject({
+      iss: 'https://login.example.com',
+      sub: 'alice',
+      aud: ['https://github.agents.example.com'],
+      client_id: 'agent-7',
+      scopes: ['openid', 'repo:read'],
+      jti: 'token-1',
+      age: 90n,
+      acr: 'phr',
+      auth_time: new Date(nowMs - 5000),
+      issued_at: new Date(nowMs - 90_500),
+      expires_at: new Date(nowMs + 600_000),
+    });
+  });
+
+  it('gives requests with one token their own age and the same claims', () => {
+    const build = createContextBuilder({ reads: new Set(['token.claims']) });
+    const accessToken = accessTokenWith({ claims: { a: 1 } });
+    const first = build(exchangeWith({ accessToken }));
+    const later = build({ ...exchangeWith({ accessToken }), arrivedAtMs: nowMs + 10_000 });
+    expect([first.token.age, later.token.age]).toEqual([90n, 100n]);
+    expect(later.token.claims).toBe(first.token.claims);
+    expect(later.now.getTime()).toBe(nowMs + 10_000);
+  });
+
+  it('tells the client certificate in hexadecimal', () => {
+    const { connection } = contextWith({ certificate: { thumbprint: '3q2-7w', uriSan: 'spiffe://a/b' } });
+    expect(connection).toMatchObject({
+      mtls: true,
+      sha256_peer_certificate_digest: 'deadbeef',
+      uri_san_peer_certificate: 'spiffe://a/b',
+    });
+  });
+
+  it('tells the chain of actors, outermost first', () => {
+    const actors = [
+      { iss: 'https://login.example.com', sub: 'agent-7', profile: 'ai_agent' },
+      { iss: 'https://login.example.com', sub: 'agent-1', profile: '' },
+    ];
+    const { act } = contextWith({ token: { actors } });
+    expect(act.depth).toBe(2n);
+    expect(act.chain.map((link) => ({ ...link }))).toEqual(actors);
+  });
+
+  it('needs a vetted request, a route and an identity', () => {
+    const build = createContextBuilder({ reads: new Set() });
+    for (const missing of ['request', 'route', 'identity'] as const) {
+      expect(() => build({ ...exchangeWith(), [missing]: null })).toThrow(TypeError);
+    }
+  });
+});
+
+describe('claims', () => {
+  it('become Maps and lists without null', () => {
+    const { token, jwt } = claimsOf({ a: { b: [1, null, { c: null, d: true }] }, e: null, f: 'g' });
+    expect(token.claims).toEqual(
+      new Map<string, unknown>([
+        ['a', new Map([['b', [1, new Map([['d', true]])]]])],
+        ['f', 'g'],
+      ]),
+    );
+    expect(jwt).toBe(token.claims);
+  });
+
+  const deep = (depth: number): unknown => (depth === 0 ? 'x' : { a: deep(depth - 1) });
+
+  it.each<[string, Record<string, unknown>]>([
+    ['deep', { a: deep(8) }],
+    ['deep in lists', { a: [[[[[[[[1]]]]]]]] }],
+    ['long as a list', { a: Array.from({ length: 257 }, () => 1) }],
+    ['wide', Object.fromEntries(Array.from({ length: 257 }, (_, index) => [`a${index}`, 1]))],
+    ['many', { a: Array.from({ length: 10 }, () => Array.from({ length: 250 }, () => 1)) }],
+    ['large', { a: Array.from({ length: 10 }, () => 'x'.repeat(7000)) }],
+    ['large in names', { ['x'.repeat(65_537)]: 1 }],
+  ])('too %s are unfit as a whole, and never cut short', (_, claims) => {
+    const { unfit, token, jwt } = claimsOf(claims);
+    expect(unfit).toContain('token.claims');
+    expect([token.claims, jwt]).toEqual([undefined, undefined]);
+  });
+
+  it('are fit at their bounds', () => {
+    expect(claimsOf({ a: deep(7), b: Array.from({ length: 256 }, () => 'x'.repeat(200)) }).unfit).toBeNull();
+  });
+
+  it.each([
+    [['x']],
+    ['x'],
+    [{ type: 'payment' }],
+    [[{ type: 'payment' }, null]],
+    [Array.from({ length: 33 }, () => ({}))],
+  ])('with authorization_details %j are unfit', (details) => {
+    expect(claimsOf({ authorization_details: details }).unfit).toContain('token.authorization_details');
+  });
+
+  it('give authorization details as a list, empty where there are none', () => {
+    const details = [{ type: 'payment', limit: 5 }];
+    expect(claimsOf({ authorization_details: details }).token.authorization_details).toEqual([
+      new Map<string, unknown>([
+        ['type', 'payment'],
+        ['limit', 5],
+      ]),
+    ]);
+    expect(claimsOf({}).token.authorization_details).toEqual([]);
+  });
+
+  it('with more scopes, audiences or actors than rules can look through are unfit', () => {
+    const many = Array.from({ length: 257 }, String);
+    expect(contextWith({ token: { scopes: many } }).unfit).toContain('token.scopes');
+    expect(contextWith({ token: { audience: many } }).unfit).toContain('token.aud');
+    const actors = many.map((sub) => ({ iss: 'i', sub, profile: '' }));
+    expect(contextWith({ token: { actors } }).unfit).toContain('act.chain');
+  });
+});
+
+describe('the subject', () => {
+  const actor = { iss: 'https://login.example.com', sub: 'agent-7', profile: 'ai_agent' };
+
+  it.each([
+    ['the client itself', { subject: 'agent-7' }, 'agent', false],
+    ['the client itself, whatever else it says', { subject: 'agent-7', authTimeMs: nowMs }, 'agent', false],
+    [
+      'the agent under another client',
+      { subject: 'bot', clientId: 'app', agent: { id: 'bot', issuer: 'i' } },
+      'agent',
+      false,
+    ],
+    ['somebody who logged in', { authTimeMs: nowMs - 1000 }, 'user', true],
+    ['somebody whose profile says user', { claims: { sub_profile: 'employee user' } }, 'user', true],
+    ['somebody whom the agent acts for', { actors: [actor] }, 'user', true],
+    ['somebody unknown', {}, 'unknown', false],
+    ['somebody whose profile says another thing', { claims: { sub_profile: 'superuser' } }, 'unknown', false],
+    ['somebody whose profile is no string', { claims: { sub_profile: ['user'] } }, 'unknown', false],
+  ])('is %s', (_, token, type, human) => {
+    const { subject } = contextWith({ token });
+    expect([subject.type, subject.human]).toEqual([type, human]);
+  });
+});
+
+describe('withRates and withScopes', () => {
+  it('leave the context alone that they are given', () => {
+    const build = createContextBuilder({ reads: new Set(['token.scopes']) });
+    const context = build(exchangeWith());
+    const counted = withRates(context, new Map([['calls_per_minute', 7]]));
+    const granted = withScopes(counted, ['a']);
+    expect(counted.rate?.get('calls_per_minute')).toBe(7n);
+    expect(granted.token).toMatchObject({ scopes: ['a'], sub: 'alice', age: 90n });
+    expect(granted.rate).toBe(counted.rate);
+    expect([context.rate, context.token.scopes]).toEqual([undefined, ['openid', 'repo:read']]);
+  });
+});

@@ -1,0 +1,124 @@
+/** Builds exchanges and contexts for rules to look at. */
+
+import type { AccessToken, Exchange, Route } from '../../src/exchange.ts';
+import { createCompile } from '../../src/policy/cel.ts';
+import { type Context, createContextBuilder, withRates } from '../../src/policy/context.ts';
+import { type Expression, type ExpressionType, isProblem } from '../../src/policy/expression.ts';
+
+export const nowMs = Date.UTC(2026, 10, 30, 12, 0, 0);
+
+export function accessTokenWith(changes: Partial<AccessToken> = {}): AccessToken {
+  return Object.freeze({
+    issuer: 'https://login.example.com',
+    subject: 'alice',
+    audience: ['https://github.agents.example.com'],
+    clientId: 'agent-7',
+    scopes: ['openid', 'repo:read'],
+    jti: 'token-1',
+    issuedAtMs: nowMs - 90_500,
+    expiresAtMs: nowMs + 600_000,
+    authTimeMs: null,
+    acr: null,
+    claims: {},
+    confirmation: { jkt: 'thumb', x5t: null },
+    agent: { id: 'agent-7', issuer: 'https://login.example.com' },
+    actors: [],
+    ...changes,
+  });
+}
+
+export const githubRoute: Route = {
+  name: 'github',
+  pathPrefix: '/',
+  hosts: null,
+  methods: ['GET', 'POST'],
+  upstream: { origin: 'https://api.example.com', basePath: '/v3' },
+  stripPrefix: false,
+  audience: 'https://github.agents.example.com',
+  credential: 'github-token',
+  accepts: ['dpop'],
+  bodyBytesMax: 1024,
+  headersTimeoutMs: 1000,
+  bodyTimeoutMs: 1000,
+  forwardFields: [],
+};
+
+export type Asked = {
+  readonly method?: string;
+  readonly path?: string;
+  readonly query?: string | null;
+  readonly fields?: Readonly<Record<string, readonly string[]>>;
+  readonly bodyBytes?: number | null;
+  readonly address?: string;
+  readonly certificate?: { readonly thumbprint: string; readonly uriSan: string | null } | null;
+  readonly token?: Partial<AccessToken>;
+  readonly accessToken?: AccessToken;
+  readonly statedReason?: string | null;
+};
+
+export function exchangeWith(asked: Asked = {}): Exchange {
+  const { certificate = null } = asked;
+  const source = { address: asked.address ?? '10.1.2.3', port: 40_123, tls: true, certificate };
+  return {
+    id: '0193-decision',
+    arrivedAtMs: nowMs,
+    startedMs: 0,
+    source,
+    rawMethod: asked.method ?? 'GET',
+    request: {
+      method: asked.method ?? 'GET',
+      target: { path: asked.path ?? '/repos/postern', query: asked.query ?? null },
+      host: 'github.agents.example.com',
+      fields: new Map(Object.entries(asked.fields ?? {})),
+      bodyBytes: asked.bodyBytes === undefined ? 0 : asked.bodyBytes,
+      source,
+    },
+    route: githubRoute,
+    identity: {
+      accessToken: asked.accessToken ?? accessTokenWith(asked.token),
+      possession: {
+        method: 'dpop',
+        jkt: 'thumb',
+        x5t: null,
+        proofAgeMs: 2500,
+        hasNonce: true,
+        singleUse: { key: 'k', lifetimeMs: 1000 },
+      },
+      nextNonce: null,
+    },
+    statedReason: asked.statedReason ?? null,
+    rates: null,
+    policyHash: null,
+    decision: null,
+    decidedMs: null,
+    failure: null,
+    stageMs: {},
+    outcome: { status: 0, upstreamStatus: null, bytesIn: 0, bytesOut: 0, end: 'complete' },
+  };
+}
+
+const everything = new Set([
+  ...['request.headers', 'request.query', 'token.claims', 'jwt', 'token.authorization_details'],
+  ...['token.scopes', 'token.aud', 'act.chain'],
+]);
+
+/** A context in which everything is built, with these counts. */
+export function contextWith(asked: Asked = {}, rates: Readonly<Record<string, number>> = {}): Context {
+  const build = createContextBuilder({ reads: everything });
+  return withRates(build(exchangeWith(asked)), new Map(Object.entries(rates)));
+}
+
+/** The compiler of the tests: `rate` has calls_per_minute and spend_per_day. */
+export const compile = createCompile({ meters: ['calls_per_minute', 'spend_per_day'] });
+
+/** An expression that must compile. */
+export function compiled(source: string, type: ExpressionType = 'bool'): Expression {
+  const expression = compile(source, type);
+  if (isProblem(expression)) throw new TypeError(`${source}: ${expression.message} at ${expression.offset}`);
+  return expression;
+}
+
+/** What the expression gives for this request. */
+export function evaluated(source: string, asked: Asked = {}, rates: Readonly<Record<string, number>> = {}): unknown {
+  return compiled(source).evaluate(contextWith(asked, rates));
+}
