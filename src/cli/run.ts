@@ -1,0 +1,27 @@
+/** `postern run`: the sidecar itself, from start to a drained end. */
+
+import { compose } from '../compose.ts';
+import { loadConfig } from '../config/load.ts';
+import { type ExitCode, exitCodes, type Io, reportFault, writeJson, writeLine } from './output.ts';
+
+export type RunOptions = {
+  readonly config: string;
+  readonly json: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Settles when the process is asked to end. */
+  readonly stopped: Promise<unknown>;
+};
+
+export async function run(options: RunOptions, io: Io): Promise<ExitCode> {
+  try {
+    const sidecar = await compose({ configuration: await loadConfig(options.config), env: options.env });
+    // Audit records may own stdout, so what people read goes to stderr.
+    if (options.json) writeJson(io.stderr, { listening: sidecar.origin, admin: sidecar.adminOrigin });
+    else writeLine(io.stderr, `postern: listening on ${sidecar.origin}, admin on ${sidecar.adminOrigin}`);
+    await options.stopped;
+    await sidecar.drain();
+    return exitCodes.done;
+  } catch (fault) {
+    return reportFault(io, fault, options);
+  }
+}

@@ -1,0 +1,101 @@
+/** Calls of the tour: by honest agents through the real client, and by others with whatever they have got hold of. */
+
+import { generateKeyPair, generateProof, type KeyPair } from 'dpop';
+import { createAgentClient } from '../agent-client.ts';
+import { readVerdict, type Verdict } from '../agent-verdict.ts';
+import type { DemoAgent, DemoParts } from './parts.ts';
+
+export type TourAgent = {
+  readonly keyPair: KeyPair;
+  readonly accessToken: () => Promise<string>;
+  readonly call: (path: string, call?: TourCall) => Promise<Verdict>;
+};
+
+export type TourCall = {
+  readonly method?: string;
+  readonly body?: string;
+  readonly fields?: ReadonlyArray<readonly [string, string]>;
+};
+
+/** What a hand-made call presents, rightly or not. */
+export type Presented = {
+  readonly accessToken: string;
+  readonly proof?: string;
+};
+
+export type Tour = {
+  readonly parts: DemoParts;
+  readonly agent: (id: DemoAgent, asks?: { readonly scope?: string; readonly audience?: string }) => Promise<TourAgent>;
+  readonly proof: (keyPair: KeyPair, path: string, accessToken: string) => Promise<string>;
+  /** A GET that carries exactly what is presented: no client fixes it up. */
+  readonly present: (path: string, presented: Presented) => Promise<Verdict>;
+  /** Revokes an agent through the admin API. Gives the status of its answer. */
+  readonly revoke: (id: DemoAgent, reason: string) => Promise<number>;
+  /** Every answer of Postern so far, in order. */
+  readonly verdicts: readonly Verdict[];
+  /** Every token and proof that is known to have been sent. None may turn up in a log or metric. */
+  readonly sent: ReadonlySet<string>;
+};
+
+const timeoutMs = 5000;
+
+export function createTour(parts: DemoParts): Tour {
+  const verdicts: Verdict[] = [];
+  const sent = new Set<string>();
+  const note = async (response: Response): Promise<Verdict> => {
+    const verdict = await readVerdict(response);
+    verdicts.push(verdict);
+    return verdict;
+  };
+
+  async function agent(id: DemoAgent, asks: { readonly scope?: string; readonly audience?: string } = {}) {
+    const known = parts.clients.get(id);
+    if (known === undefined) throw new TypeError(`the demo has no client ${id}`);
+    const keyPair = await generateKeyPair('ES256');
+    const client = createAgentClient({
+      issuer: parts.issuer,
+      clientId: known.id,
+      clientSecret: known.secret,
+      scope: asks.scope ?? known.scopes.join(' '),
+      resource: asks.audience ?? parts.origin,
+      keyPair,
+      timeoutMs,
+    });
+    const accessToken = async () => {
+      const token = await client.accessToken();
+      sent.add(token);
+      return token;
+    };
+    const call = async (path: string, options: TourCall = {}) => {
+      await accessToken();
+      const { response } = await client.call(new URL(path, parts.origin), options);
+      return note(response);
+    };
+    return { keyPair, accessToken, call };
+  }
+
+  async function present(path: string, { accessToken, proof }: Presented): Promise<Verdict> {
+    const headers = new Headers({ authorization: `DPoP ${accessToken}` });
+    if (proof !== undefined) headers.set('dpop', proof);
+    return note(await fetch(new URL(path, parts.origin), { headers, signal: AbortSignal.timeout(timeoutMs) }));
+  }
+
+  async function proof(keyPair: KeyPair, path: string, accessToken: string): Promise<string> {
+    const made = await generateProof(keyPair, new URL(path, parts.origin).href, 'GET', undefined, accessToken);
+    sent.add(made);
+    return made;
+  }
+
+  async function revoke(id: DemoAgent, reason: string): Promise<number> {
+    const response = await fetch(new URL('/v1/revocations', parts.adminOrigin), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ agent: id, reason }),
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    await response.body?.cancel();
+    return response.status;
+  }
+
+  return { parts, agent, proof, present, revoke, verdicts, sent };
+}
