@@ -1,0 +1,60 @@
+/**
+ * What a bench measures, in a process of its own: `plain FILE` forwards with our own listener, vetting, routing and
+ * forwarding and nothing else; `sidecar FILE` is Postern as that configuration has it. Prints its port through the
+ * channel to its parent, and answers each message with the CPU time used so far.
+ */
+
+import { pino } from 'pino';
+import { compose } from '../src/compose.ts';
+import { loadConfig } from '../src/config/load.ts';
+import { isDeny } from '../src/decision.ts';
+import type { Outcome } from '../src/exchange.ts';
+import { createForward } from '../src/forward/forward.ts';
+import { createListener } from '../src/listener.ts';
+import { createVet } from '../src/receive/vet.ts';
+import { createMatchRoute } from '../src/route/match.ts';
+import { createRoutes } from '../src/route/routes.ts';
+
+const [, , kind = '', file = ''] = process.argv;
+const configuration = await loadConfig(file);
+const port = kind === 'plain' ? await startPlain() : await startSidecar();
+process.on('message', () => process.send?.({ cpu: process.cpuUsage(), rssBytes: process.memoryUsage.rss() }));
+process.once('disconnect', () => process.exit(0));
+process.send?.({ port });
+
+async function startSidecar(): Promise<number> {
+  const sidecar = await compose({ configuration, env: {}, logger: pino({ level: 'silent' }) });
+  return Number(new URL(sidecar.origin).port);
+}
+
+async function startPlain(): Promise<number> {
+  const { config } = configuration;
+  const routes = createRoutes(config);
+  const vet = createVet({ limits: config.limits, hosts: undefined, trustedProxies: [] });
+  const matchRoute = createMatchRoute(routes);
+  const { forward } = createForward({
+    routes,
+    publicOrigin: config.listen.publicOrigin,
+    reasonHeader: config.reason.header,
+    maxConnections: 256,
+    maxWaiting: 4096,
+    connectTimeoutMs: 5000,
+  });
+  const injection = { name: 'none', version: 1, fields: [] };
+  const listener = createListener({
+    listen: config.listen,
+    limits: config.limits,
+    refuseConnection: () => '',
+    handle: async (incoming, response) => {
+      const request = vet(incoming);
+      const route = isDeny(request) ? request : matchRoute(request);
+      if (isDeny(request) || isDeny(route)) {
+        response.writeHead(400).end();
+        return;
+      }
+      const outcome: Outcome = { status: 0, upstreamStatus: null, bytesIn: 0, bytesOut: 0, end: 'complete' };
+      await forward({ request, route, injection, incoming, response, outcome, decisionId: 'none' });
+    },
+  });
+  return listener.start();
+}
