@@ -27,8 +27,8 @@ export type AdminOptions = {
     readonly lift: (id: string) => Promise<object | null>;
     readonly list: () => Promise<readonly object[]>;
   };
-  /** A recent decision's audit record by its id. */
-  readonly findDecision: (id: string) => object | null;
+  /** A recent decision's audit record, as JSON, by its id. */
+  readonly findDecision: (id: string) => string | null;
   readonly onFault: (fault: unknown) => void;
 };
 
@@ -127,7 +127,7 @@ async function answerTo(options: AdminOptions, incoming: IncomingMessage): Promi
     const record = options.findDecision(decision);
     return record === null
       ? problem(404, 'No such decision', 'It is unknown or no longer kept in memory; see the audit log.')
-      : json(200, record);
+      : { status: 200, body: `${record}\n`, type: 'application/json' };
   }
   return problem(404, 'Not found', 'Known here: /livez /readyz /metrics /v1/revocations /v1/decisions/{id}');
 }

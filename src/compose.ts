@@ -29,7 +29,7 @@ import { createDecide } from './policy/decide.ts';
 import { createReadiness } from './readiness.ts';
 import { createReadSource } from './receive/source.ts';
 import { createVet } from './receive/vet.ts';
-import { auditRecord } from './record/audit-record.ts';
+import { auditLine } from './record/audit-record.ts';
 import { createMetrics, type Metrics } from './record/metrics.ts';
 import { createRecent } from './record/recent.ts';
 import { openSinks, type Sinks } from './record/sinks.ts';
@@ -114,7 +114,8 @@ function createParts(config: Config, vetted: Vetted, clock: () => number, logger
   const keySets = createKeySets({
     issuers: config.issuers,
     clock,
-    onChange: ({ issuer, outcome, problem }) => {
+    onChange: ({ issuer, outcome, problem, error }) => {
+      if (error !== undefined) logger.error({ err: error, issuer }, 'issuer keys: an unforeseen fault');
       if (outcome === 'fetched') logger.info({ issuer }, 'issuer keys fetched');
       else logger.warn({ issuer, problem }, 'issuer keys could not be fetched');
     },
@@ -140,9 +141,9 @@ async function start(parts: Parts, closers: Closers): Promise<Sidecar> {
   const life: Life = { isShuttingDown: false, isDraining: false };
   const recent = createRecent(recentDecisionsMax);
   const record = (exchange: Exchange) => {
-    const line = auditRecord(exchange);
+    const line = auditLine(exchange);
     metrics.observe(exchange);
-    recent.add(line);
+    recent.add(exchange.id, line);
     sinks.write(line);
   };
   const forwarder = createForward({

@@ -152,6 +152,8 @@ export type Exchange = {
   decidedMs: number | null;
   /** Why an allowed exchange could not be completed; null when it was. Not a decision. */
   failure: Deny | null;
+  /** Monotonic; when the stage under way began. */
+  lapMs: number;
   readonly stageMs: { [stage in StageName]?: number };
   readonly outcome: Outcome;
 };

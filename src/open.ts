@@ -20,24 +20,28 @@ export type OpenExchange = (
 ) => Exchange;
 
 export function createOpenExchange({ clock, newId, policyHash, sourceOf }: OpenOptions): OpenExchange {
-  return (incoming) => ({
-    id: newId(),
-    arrivedAtMs: clock(),
-    startedMs: performance.now(),
-    source: sourceOf(incoming),
-    rawMethod: incoming.method ?? '',
-    request: null,
-    route: null,
-    identity: null,
-    statedReason: null,
-    rates: null,
-    policyHash,
-    decision: null,
-    decidedMs: null,
-    failure: null,
-    stageMs: {},
-    outcome: { status: 0, upstreamStatus: null, bytesIn: 0, bytesOut: 0, end: 'complete' },
-  });
+  return (incoming) => {
+    const startedMs = performance.now();
+    return {
+      id: newId(),
+      arrivedAtMs: clock(),
+      startedMs,
+      lapMs: startedMs,
+      source: sourceOf(incoming),
+      rawMethod: incoming.method ?? '',
+      request: null,
+      route: null,
+      identity: null,
+      statedReason: null,
+      rates: null,
+      policyHash,
+      decision: null,
+      decidedMs: null,
+      failure: null,
+      stageMs: {},
+      outcome: { status: 0, upstreamStatus: null, bytesIn: 0, bytesOut: 0, end: 'complete' },
+    };
+  };
 }
 
 /** Decides, records and words the refusal of a connection whose bytes were no request. */

@@ -1,6 +1,7 @@
 /** What a request counts towards: one hit a meter, by the identity that the meter's expression names. */
 
 import { hash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { type Deny, deny } from '../decision.ts';
 
 type Expression<Context> = {
@@ -28,10 +29,23 @@ const costMax = 1_000_000_000n;
 /** 132 bits of SHA-256: keys are short, and no two identities share one. */
 const digestChars = 22;
 
+/** Identities whose digest is kept at hand. */
+const digestsMax = 1000;
+const identityCharsMax = 256;
+
 /** One hit a meter in the order given. A meter that can't be read denies: it might be the one that throttles. */
 export function createMeasure<Context>(
   meters: readonly Meter<Context>[],
 ): (context: Context) => readonly NamedHit[] | Deny {
+  const digests = new LRUCache<string, string>({ max: digestsMax });
+  const digestOf = (identity: string) => {
+    let digest = digests.get(identity);
+    if (digest === undefined) {
+      digest = hash('sha256', identity, 'base64url').slice(0, digestChars);
+      if (identity.length <= identityCharsMax) digests.set(identity, digest);
+    }
+    return digest;
+  };
   return (context) => {
     const hits: NamedHit[] = [];
     for (const { name, windowMs, by, cost } of meters) {
@@ -43,8 +57,7 @@ export function createMeasure<Context>(
         return deny('policy_error', { cause: `meter ${name}: cost is not between 0 and ${costMax}` });
       }
       // The identity is the request's: hashed, it is safe as part of a key, whatever it holds.
-      const digest = hash('sha256', identity, 'base64url').slice(0, digestChars);
-      hits.push({ name, key: `${name}:${digest}`, windowMs, cost: Number(amount) });
+      hits.push({ name, key: `${name}:${digestOf(identity)}`, windowMs, cost: Number(amount) });
     }
     return hits;
   };

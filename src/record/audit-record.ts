@@ -5,13 +5,43 @@ import type { AccessToken, Exchange } from '../exchange.ts';
 
 const textMax = 1024;
 
-/** One line of the audit log. Holds no token, proof, credential, query or body; a query only as a digest. */
-export function auditRecord(exchange: Exchange) {
-  const { request, identity, decision, failure, outcome } = exchange;
-  const denied = decision?.effect === 'deny' ? decision : null;
-  const refusal = denied ?? failure;
+/** One line of the audit log as it is read back. */
+export type AuditRecord = ReturnType<typeof exchangePart> & ReturnType<typeof tokenPart>;
+
+/** A record as JSON. Holds no token, proof, credential, query or body; a query only as a digest. */
+export function auditLine(exchange: Exchange): string {
+  const { identity, decision } = exchange;
   // Without an identity the token is whose it is, and `pop: null` says that nobody proved to be that agent.
-  const accessToken = identity?.accessToken ?? denied?.presented ?? null;
+  const accessToken = identity?.accessToken ?? (decision?.effect === 'deny' ? decision.presented : undefined) ?? null;
+  return `${JSON.stringify(exchangePart(exchange)).slice(0, -1)},${tokenJson(accessToken)}`;
+}
+
+const noTokenJson = JSON.stringify(tokenPart(null)).slice(1);
+const tokenJsons = new WeakMap<AccessToken, string>();
+
+/** The part that is the same for every request with a token, written out once: it is half of the record. */
+function tokenJson(accessToken: AccessToken | null): string {
+  if (accessToken === null) return noTokenJson;
+  let json = tokenJsons.get(accessToken);
+  if (json === undefined) {
+    json = JSON.stringify(tokenPart(accessToken)).slice(1);
+    tokenJsons.set(accessToken, json);
+  }
+  return json;
+}
+
+function tokenPart(accessToken: AccessToken | null) {
+  return {
+    agent: accessToken?.agent ?? null,
+    subject: accessToken === null ? null : { id: accessToken.subject, issuer: accessToken.issuer },
+    act: accessToken === null ? null : { chain: accessToken.actors, depth: accessToken.actors.length },
+    token: accessToken === null ? null : tokenOf(accessToken),
+  };
+}
+
+function exchangePart(exchange: Exchange) {
+  const { request, identity, decision, failure, outcome } = exchange;
+  const refusal = decision?.effect === 'deny' ? decision : failure;
   return {
     type: 'decision',
     v: 1,
@@ -24,11 +54,7 @@ export function auditRecord(exchange: Exchange) {
     rules: decision?.matches ?? [],
     policy: exchange.policyHash,
     route: exchange.route?.name ?? null,
-    agent: accessToken?.agent ?? null,
-    subject: accessToken === null ? null : { id: accessToken.subject, issuer: accessToken.issuer },
-    act: accessToken === null ? null : { chain: accessToken.actors, depth: accessToken.actors.length },
     stated_reason: exchange.statedReason,
-    token: accessToken === null ? null : tokenOf(accessToken),
     pop:
       identity === null
         ? null
@@ -53,8 +79,6 @@ export function auditRecord(exchange: Exchange) {
     timings_ms: timings(exchange),
   };
 }
-
-export type AuditRecord = ReturnType<typeof auditRecord>;
 
 function tokenOf(accessToken: AccessToken) {
   return {

@@ -62,6 +62,7 @@ export function exchangeWith(asked: Asked = {}): Exchange {
   return {
     id: '0193-decision',
     arrivedAtMs: nowMs,
+    lapMs: 0,
     startedMs: 0,
     source,
     rawMethod: asked.method ?? 'GET',
