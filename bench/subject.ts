@@ -45,6 +45,7 @@ async function startPlain(): Promise<number> {
     listen: config.listen,
     limits: config.limits,
     refuseConnection: () => '',
+    onFault: () => {},
     handle: async (incoming, response) => {
       const request = vet(incoming);
       const route = isDeny(request) ? request : matchRoute(request);

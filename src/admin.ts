@@ -3,12 +3,13 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { splitAddress } from './address.ts';
-import { Fault, StoreFault } from './errors.ts';
+import { listenAt } from './address.ts';
+import { StoreFault } from './errors.ts';
+import { parseStrictJsonBytes } from './strict-json.ts';
 
 const bodyBytesMax = 65_536;
-const tokenCharsMin = 16;
+const bodyDepthMax = 16;
+const connectionsMax = 256;
 
 /** What a check of readiness found; `detail` is for people. */
 export type Check = { readonly ok: boolean; readonly detail?: string };
@@ -50,14 +51,9 @@ const problem = (status: number, title: string, detail: string): Answer => ({
   type: 'application/problem+json',
 });
 
-/** Throws a Fault on a token that could be guessed. */
+/** Assumes a file in which the verification of the configuration has found a token. */
 export function readAdminToken(file: string): string {
-  const token = readFileSync(file, 'utf8').trim();
-  if (token.length >= tokenCharsMin) return token;
-  throw new Fault(
-    'admin_token',
-    `the admin token in ${file} is shorter than ${tokenCharsMin} characters; use a random one`,
-  );
+  return readFileSync(file, 'utf8').trim();
 }
 
 export type Admin = {
@@ -67,20 +63,24 @@ export type Admin = {
 };
 
 export function createAdmin(options: AdminOptions): Admin {
-  const limits = { maxHeaderSize: 16_384, requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 60_000 };
+  const limits = {
+    maxHeaderSize: 16_384,
+    requestTimeout: 10_000,
+    headersTimeout: 5000,
+    keepAliveTimeout: 60_000,
+    connectionsCheckingInterval: 1000,
+  };
   const server = createServer(limits, async (incoming, response) => {
     const answer = await answerTo(options, incoming).catch((fault: unknown) => answerToFault(options, fault));
-    send(response, answer, incoming.method === 'HEAD');
+    send(response, answer, incoming);
   });
+  server.maxConnections = connectionsMax;
   return {
-    start: (address) =>
-      new Promise((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(splitAddress(address), () => {
-          server.off('error', reject);
-          resolve((server.address() as AddressInfo).port);
-        });
-      }),
+    async start(address) {
+      const port = await listenAt(server, address, 'admin.address');
+      server.on('error', options.onFault);
+      return port;
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -95,24 +95,28 @@ function answerToFault(options: AdminOptions, fault: unknown): Answer {
   return problem(500, 'Internal error', 'Postern failed; see its log.');
 }
 
-function send(response: ServerResponse, answer: Answer, isHead: boolean): void {
+function send(response: ServerResponse, answer: Answer, incoming: IncomingMessage): void {
   response.writeHead(answer.status, {
     'content-type': answer.type,
     'content-length': Buffer.byteLength(answer.body),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
+    // What is left of a body that nobody reads would be taken for the next request.
+    ...(incoming.complete ? {} : { connection: 'close' }),
     ...answer.fields,
   });
-  response.end(isHead ? undefined : answer.body);
+  response.end(incoming.method === 'HEAD' ? undefined : answer.body);
 }
 
 async function answerTo(options: AdminOptions, incoming: IncomingMessage): Promise<Answer> {
   const path = (incoming.url ?? '').split('?', 1)[0] ?? '';
   const method = incoming.method === 'HEAD' ? 'GET' : (incoming.method ?? '');
-  // Probes say nothing worth protecting, and a kubelet holds no token.
-  if (path === '/livez') return method === 'GET' ? json(200, { status: 'ok' }) : notAllowed('GET');
-  if (path === '/readyz') return method === 'GET' ? readyz(await options.readiness()) : notAllowed('GET');
   const refusal = authenticate(options.token, incoming);
+  // A kubelet holds no token. What exactly is wrong is told to those only who have one.
+  if (path === '/livez') return method === 'GET' ? json(200, { status: 'ok' }) : notAllowed('GET');
+  if (path === '/readyz') {
+    return method === 'GET' ? readyz(await options.readiness(), refusal === null) : notAllowed('GET');
+  }
   if (refusal !== null) return refusal;
   if (path === '/metrics') {
     if (method !== 'GET') return notAllowed('GET');
@@ -139,14 +143,10 @@ async function collection(options: AdminOptions, method: string, incoming: Incom
   if (!/^application\/json\s*(;|$)/i.test(incoming.headers['content-type'] ?? '')) {
     return problem(415, 'Unsupported media type', 'Send application/json.');
   }
-  const text = await readBody(incoming);
-  if (text === null) return problem(413, 'Body too large', 'Send 64 KiB at most.');
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    return problem(400, 'Malformed JSON', 'The body is not valid JSON.');
-  }
+  const bytes = await readBody(incoming);
+  if (bytes === 'too large') return problem(413, 'Body too large', 'Send 64 KiB at most.');
+  const body = bytes === 'aborted' ? undefined : parseStrictJsonBytes(bytes, { maxDepth: bodyDepthMax });
+  if (body === undefined) return problem(400, 'Malformed JSON', 'The body is not JSON, or names a member twice.');
   const author = incoming.headers['postern-author'];
   const entry = await options.revocations.create(body, typeof author === 'string' ? author.slice(0, 256) : 'admin');
   return 'problem' in entry ? problem(400, 'Invalid revocation', String(entry.problem)) : json(201, entry);
@@ -159,9 +159,10 @@ async function lift(options: AdminOptions, id: string): Promise<Answer> {
     : json(200, entry);
 }
 
-function readyz(checks: Readonly<Record<string, Check>>): Answer {
+function readyz(checks: Readonly<Record<string, Check>>, isDetailed: boolean): Answer {
   const isReady = Object.values(checks).every((check) => check.ok);
-  return json(isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', checks });
+  const told = Object.entries(checks).map(([name, check]) => [name, isDetailed ? check : { ok: check.ok }]);
+  return json(isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', checks: Object.fromEntries(told) });
 }
 
 function notAllowed(allow: string): Answer {
@@ -190,13 +191,17 @@ function authenticate(token: string | null, incoming: IncomingMessage): Answer |
   };
 }
 
-async function readBody(incoming: IncomingMessage): Promise<string | null> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of incoming as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > bodyBytesMax) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+/** The connection stays whole, so that whoever sent too much can read so. */
+function readBody(incoming: IncomingMessage): Promise<Buffer | 'too large' | 'aborted'> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    incoming.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= bodyBytesMax) chunks.push(chunk);
+      else resolve('too large');
+    });
+    incoming.once('end', () => resolve(Buffer.concat(chunks)));
+    incoming.once('error', () => resolve('aborted'));
+  });
 }

@@ -1,45 +1,40 @@
 /** The composition root: from a configuration to a running sidecar. The only place that builds adapters. */
 
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import { splitAddress } from './address.ts';
 import { createAdmin, readAdminToken } from './admin.ts';
-import { createMeasure } from './behaviour/meters.ts';
 import type { Configuration } from './config/load.ts';
 import type { Config } from './config/schema.ts';
-import { createInject, injectedFieldNames } from './credential/inject.ts';
-import { deny } from './decision.ts';
 import { newDecisionId } from './decision-id.ts';
+import { sendContinue } from './delivery.ts';
 import type { Exchange } from './exchange.ts';
 import { createForward } from './forward/forward.ts';
 import { createHandle } from './handle.ts';
-import { createVerifyAccessToken } from './identify/access-token.ts';
-import { createIdentify } from './identify/identify.ts';
-import { createKeySets, type KeySets } from './identify/key-sets.ts';
-import { createNonces } from './identify/nonce.ts';
-import { createVerifyProof } from './identify/proof.ts';
+import { createKeySets } from './identify/key-sets.ts';
+import { createOpaqueTokens } from './identify/opaque-tokens.ts';
 import { type Closers, createClosers, runOnce } from './lifecycle.ts';
 import { createListener } from './listener.ts';
 import { createOpenExchange, createRefuseConnection } from './open.ts';
+import { createRespond } from './own-answer.ts';
 import { packageVersion } from './package-version.ts';
-import { createContextBuilder, withRates } from './policy/context.ts';
-import { createDecide } from './policy/decide.ts';
 import { createReadiness } from './readiness.ts';
 import { createReadSource } from './receive/source.ts';
-import { createVet } from './receive/vet.ts';
-import { auditLine } from './record/audit-record.ts';
-import { createMetrics, type Metrics } from './record/metrics.ts';
+import { isWebSocketHandshake } from './receive/web-socket.ts';
+import { auditLine, revocationLine } from './record/audit-record.ts';
+import { createMetrics } from './record/metrics.ts';
 import { createRecent } from './record/recent.ts';
-import { openSinks, type Sinks } from './record/sinks.ts';
+import { openSinks } from './record/sinks.ts';
 import { createRefusal, createRefuse } from './refuse.ts';
 import { createRevocationsApi } from './revocation/api.ts';
-import { handlesOf } from './revocation/handles.ts';
-import { createMatchRoute } from './route/match.ts';
+import { corsFields } from './route/cors.ts';
+import { acceptedMethods } from './route/routes.ts';
+import { createStages, type Life, type Parts } from './stages.ts';
 import { createMemoryStore } from './store/memory.ts';
 import type { Store } from './store/port.ts';
 import { createRedisStore } from './store/redis.ts';
+import { createEndsInMs } from './token-end.ts';
 import { type Vetted, vetConfiguration } from './vet-configuration.ts';
 
 const recentDecisionsMax = 1000;
@@ -48,6 +43,7 @@ const upstreamWaitingMax = 4096;
 const upstreamConnectMs = 5000;
 const discardBytesMax = 1_048_576;
 const discardMs = 2000;
+const takeMs = 10_000;
 
 export type ComposeOptions = {
   readonly configuration: Configuration;
@@ -68,21 +64,6 @@ export type Sidecar = {
   /** Reads secrets again now instead of at the next poll. */
   readonly refreshSecrets: () => Promise<void>;
 };
-
-/** What the pieces below are made of. */
-type Parts = {
-  readonly config: Config;
-  readonly clock: () => number;
-  readonly logger: Logger;
-  readonly vetted: Vetted;
-  readonly store: Store;
-  readonly keySets: KeySets;
-  readonly metrics: Metrics;
-  readonly sinks: Sinks;
-};
-
-/** Where the sidecar is in its life. */
-type Life = { isShuttingDown: boolean; isDraining: boolean };
 
 /** Starts a sidecar. Throws ConfigurationFault or Fault, and leaves nothing running, where it can't. */
 export async function compose(options: ComposeOptions): Promise<Sidecar> {
@@ -121,10 +102,25 @@ function createParts(config: Config, vetted: Vetted, clock: () => number, logger
     },
   });
   closers.add(() => keySets.close());
+  const opaqueTokens = createOpaqueTokens({
+    issuers: config.issuers,
+    keySets,
+    clock,
+    onFailure: ({ problem, error }) => {
+      if (error !== undefined) logger.error({ err: error }, 'introspection: an unforeseen fault');
+      logger.warn({ problem }, 'the issuer could not be asked about a token');
+    },
+  });
+  if (opaqueTokens !== null) closers.add(opaqueTokens.close);
   const metrics = createMetrics({
     version: packageVersion,
     credentialAgesMs: () => known(vetted.secrets.names.map((name) => [name, vetted.secrets.ageMs(name)])),
     keySetAgesMs: () => known([...keySets.byIssuer].map(([issuer, keySet]) => [issuer, keySet.ageMs()])),
+    isStoreUp: () =>
+      store.ping().then(
+        () => true,
+        () => false,
+      ),
     countRevocations: async () => (await store.revocations(clock()).catch(() => null))?.length ?? null,
   });
   const sinks = openSinks({
@@ -133,7 +129,7 @@ function createParts(config: Config, vetted: Vetted, clock: () => number, logger
     onFault: (sink, fault) => logger.error({ sink, err: fault }, 'an audit record could not be written'),
   });
   closers.add(sinks.close);
-  return { config, clock, logger, vetted, store, keySets, metrics, sinks };
+  return { config, clock, logger, vetted, store, keySets, opaqueTokens, metrics, sinks };
 }
 
 async function start(parts: Parts, closers: Closers): Promise<Sidecar> {
@@ -157,31 +153,41 @@ async function start(parts: Parts, closers: Closers): Promise<Sidecar> {
   closers.add(forwarder.close);
   const refuseOptions = {
     proofAlgorithms: config.proof.algorithms,
-    accepts: config.proof.accept,
+    accepts: acceptedMethods(config),
     discardBytesMax,
     discardMs,
+    takeMs,
   };
   const sourceOf = createReadSource(config.listen.trustedProxies);
   const open = createOpenExchange({ clock, newId: newDecisionId, policyHash: vetted.ruleSet.hash, sourceOf });
+  const endsInMs = createEndsInMs({ issuers: config.issuers, clock });
   const listener = createListener({
     listen: config.listen,
     limits: config.limits,
     handle: createHandle({
       open,
       ...createStages(parts, life),
-      forward: ({ nextNonce, ...passage }, incoming, response) =>
+      forward: ({ nextNonce, accessToken, ...passage }, incoming, response) =>
         forwarder.forward({
           ...passage,
+          endsInMs: endsInMs(passage, accessToken),
           incoming,
           response,
-          extraFields: nextNonce === null ? [] : ['dpop-nonce', nextNonce],
-          beforeBody: passage.request.fields.has('expect') ? () => response.writeContinue() : undefined,
+          extraFields: [
+            ...(nextNonce === null ? [] : ['dpop-nonce', nextNonce]),
+            ...corsFields(passage.route, passage.request).flat(),
+          ],
+          beforeBody: passage.request.fields.has('expect') ? () => sendContinue(response) : undefined,
         }),
-      refuse: createRefuse(refuseOptions),
+      respond: createRespond({ takeMs }),
+      refuse: createRefuse({ ...refuseOptions, extraFields: corsFields }),
       record,
       onFault: (exchange, fault) => logger.error({ err: fault, decision: exchange.id }, 'internal error; refused'),
     }),
     refuseConnection: createRefuseConnection({ open, refusalFor: createRefusal(refuseOptions), record }),
+    onFault: (fault) => logger.error({ err: fault }, 'the listener had a fault'),
+    isHandshake: config.routes.some((route) => route.websocket) ? isWebSocketHandshake : undefined,
+    onCut: () => keySets.close(),
   });
   const admin = createAdmin({
     token: config.admin.tokenFile === undefined ? null : readAdminToken(config.admin.tokenFile),
@@ -193,7 +199,12 @@ async function start(parts: Parts, closers: Closers): Promise<Sidecar> {
       secrets: vetted.secrets,
     }),
     metrics,
-    revocations: createRevocationsApi({ store, clock, newId: newDecisionId }),
+    revocations: createRevocationsApi({
+      store,
+      clock,
+      newId: newDecisionId,
+      onChange: (action, entry) => sinks.write(revocationLine(action, entry, clock())),
+    }),
     findDecision: recent.find,
     onFault: (fault) => logger.error({ err: fault }, 'an admin request failed'),
   });
@@ -206,6 +217,13 @@ async function start(parts: Parts, closers: Closers): Promise<Sidecar> {
   // The start need not wait: until there are keys, tokens of an issuer are answered with issuer_unavailable.
   void keySets.warm();
   logger.info({ port, adminPort, store: config.store.kind, policy: vetted.ruleSet.hash }, 'ready');
+  if (
+    config.proof.nonce === 'required' &&
+    config.proof.nonceSecretFile === undefined &&
+    config.store.kind === 'redis'
+  ) {
+    logger.warn('without proof.nonceSecretFile each replica hands out nonces that the others do not take');
+  }
   if (config.store.kind === 'memory') {
     logger.warn('the memory store serves one process: revocations and counts are not shared, nor kept over a restart');
   }
@@ -217,50 +235,12 @@ async function start(parts: Parts, closers: Closers): Promise<Sidecar> {
     drain: runOnce(async () => {
       // Readiness fails first, so that traffic goes elsewhere before a single request is turned away.
       life.isShuttingDown = true;
+      listener.releaseClients();
       await setTimeout(config.shutdown.delay);
       life.isDraining = true;
       await listener.drain(config.shutdown.deadline);
       await closers.closeAll();
     }),
-  };
-}
-
-/** The stages between arrival and forwarding. */
-function createStages({ config, clock, logger, vetted, store, keySets, metrics, sinks }: Parts, life: Life) {
-  const { ruleSet, meters } = vetted;
-  const createContext = createContextBuilder({
-    reads: new Set([...ruleSet.reads, ...meters.flatMap(({ by, cost }) => [...by.reads, ...cost.reads])]),
-  });
-  const decide = createDecide({
-    ruleSet,
-    onRuleError: (rule) => {
-      metrics.countRuleError(rule);
-      logger.warn({ rule }, 'a rule could not be evaluated');
-    },
-  });
-  type Context = ReturnType<typeof createContext>;
-  return {
-    nowMs: clock,
-    admit: () => {
-      if (life.isDraining) return deny('draining', { close: true });
-      return config.audit.onFailure === 'deny' && !sinks.isHealthy() ? deny('audit_unavailable') : null;
-    },
-    vet: createVet({
-      limits: config.limits,
-      hosts: config.listen.hosts,
-      trustedProxies: config.listen.trustedProxies,
-      protectedFields: [...injectedFieldNames(config.credentials), config.reason.header],
-    }),
-    matchRoute: createMatchRoute(vetted.routes),
-    identify: createIdentifyStage(config, keySets, clock),
-    readReason: vetted.readReason,
-    createContext,
-    measure: createMeasure(meters),
-    handlesOf,
-    check: timeChecks(store, metrics.observeStore),
-    decide: (context: Context, { rates, route }: Exchange, fallsInMs: ReadonlyMap<string, number>) =>
-      decide(withRates(context, rates ?? new Map()), { route: route?.name ?? '', fallsInMs }),
-    inject: createInject({ credentials: config.credentials, secrets: vetted.secrets }),
   };
 }
 
@@ -275,45 +255,6 @@ function createStore(config: Config['store'], clock: () => number, logger: Logge
     clock,
     logger,
   });
-}
-
-function createIdentifyStage({ proof, limits, listen, issuers }: Config, keySets: KeySets, clock: () => number) {
-  const secret = proof.nonceSecretFile === undefined ? randomBytes(32) : readFileSync(proof.nonceSecretFile);
-  const nonces = proof.nonce === 'required' ? createNonces({ secret, clock }) : null;
-  return createIdentify({
-    verifyAccessToken: createVerifyAccessToken({
-      issuers: issuers.flatMap(({ issuer, algorithms, clockSkew }) => {
-        const keySet = keySets.byIssuer.get(issuer);
-        return keySet === undefined ? [] : [{ issuer, algorithms, clockSkewMs: clockSkew, keySet }];
-      }),
-      clock,
-      tokenBytesMax: limits.token,
-    }),
-    verifyProof: createVerifyProof({
-      publicOrigin: listen.publicOrigin,
-      algorithms: proof.algorithms,
-      window:
-        typeof proof.window === 'string' ? proof.window : { pastMs: proof.window.past, futureMs: proof.window.future },
-      nonces,
-      clock,
-      proofBytesMax: limits.proof,
-    }),
-    nonces,
-  });
-}
-
-function timeChecks(store: Store, observe: (isUp: boolean, seconds: number) => void): Store['check'] {
-  return async (request) => {
-    const startedMs = performance.now();
-    let isUp = false;
-    try {
-      const answer = await store.check(request);
-      isUp = true;
-      return answer;
-    } finally {
-      observe(isUp, (performance.now() - startedMs) / 1000);
-    }
-  };
 }
 
 function known(pairs: readonly (readonly [string, number | null])[]): readonly (readonly [string, number])[] {

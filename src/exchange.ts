@@ -14,12 +14,24 @@ export type Target = {
   readonly path: string;
   /** Without the question mark; null where the target has no query. Kept as the client sent it. */
   readonly query: string | null;
+  /** Where the path holds something that a route has to opt in to. */
+  readonly odd?: OddPath | undefined;
+};
+
+/** What servers read differently in a path, and a route may opt in to. */
+export type PathOddity = 'encoded-slash' | 'semicolon' | 'empty-segments' | 'double-encoding';
+
+export type OddPath = {
+  readonly uses: readonly PathOddity[];
+  /** The same path as the most lenient server reads it: everything decoded, parameters and empty segments dropped. */
+  readonly lenientPath: string;
 };
 
 /** A TLS client certificate seen on this very connection. */
 export type ClientCertificate = {
   /** base64url(SHA-256(DER)), comparable with cnf["x5t#S256"] (RFC 8705 §3.1). */
   readonly thumbprint: string;
+  /** Null also where no certificate authority has vouched for it. */
   readonly uriSan: string | null;
 };
 
@@ -39,6 +51,8 @@ export type ClientRequest = {
   readonly fields: Fields;
   /** Bytes announced by Content-Length; null for chunked; 0 for no body. */
   readonly bodyBytes: number | null;
+  /** Of a handshake that opens a WebSocket (RFC 6455 §4.2.1); absent from any other request. */
+  readonly webSocketKey?: string | undefined;
   readonly source: Source;
 };
 
@@ -49,6 +63,9 @@ export type AccessToken = {
   readonly audience: readonly string[];
   readonly clientId: string;
   readonly scopes: readonly string[];
+  /** Of the claim that the issuer's dialect names; empty where there is none. */
+  readonly roles: readonly string[];
+  /** Unique within the issuer. Where the issuer gives none, `sha256:` and a digest of the token. */
   readonly jti: string;
   /** Milliseconds since the epoch. */
   readonly issuedAtMs: number;
@@ -62,9 +79,22 @@ export type AccessToken = {
   readonly agent: { readonly id: string; readonly issuer: string };
   /** `act`, outermost first. Inner links are informational (RFC 8693 §4.1). */
   readonly actors: readonly Actor[];
+  /** What the subject is, where the token gives a sign of it that the issuer's dialect knows. */
+  readonly subjectType: SubjectType;
+  /** Whether the issuer signed the claims, or told them when it was asked about the token. */
+  readonly source: 'jwt' | 'introspection';
 };
 
-export type Actor = { readonly iss: string; readonly sub: string; readonly profile: string };
+/** Only a `user` is a human. Without a sign nobody is taken for one. */
+export type SubjectType = 'user' | 'agent' | 'service' | 'unknown';
+
+export type Actor = {
+  readonly iss: string;
+  readonly sub: string;
+  readonly profile: string;
+  /** Whether the issuer vouches that this actor presents the token: true for the outermost one only. */
+  readonly verified: boolean;
+};
 
 export type PossessionMethod = 'dpop' | 'mtls' | 'bearer';
 
@@ -80,9 +110,30 @@ export type Possession = {
   readonly singleUse: { readonly key: string; readonly lifetimeMs: number } | null;
 };
 
+/** One member of a Content-Digest (RFC 9530 §2) whose algorithm is known. */
+export type ContentDigest = { readonly algorithm: 'sha256' | 'sha512'; readonly base64: string };
+
+/** Why an agent says it calls, and where it said so. Untrusted text: never authority. */
+export type StatedReason = { readonly text: string; readonly source: 'signed' | 'header' | 'meta' };
+
+/** A body that was read whole before the decision, and is forwarded byte for byte. */
+export type HeldBody = {
+  readonly bytes: Buffer;
+  /** Whether the proof's digest of it was verified. */
+  readonly isBound: boolean;
+  /** The value of its JSON; undefined where it is not inspected, empty or not JSON. */
+  readonly json: unknown;
+  /** Gives back the room that it took. Once is enough; more does no harm. */
+  readonly release: () => void;
+};
+
 export type Identity = {
   readonly accessToken: AccessToken;
   readonly possession: Possession;
+  /** What the proof says that the body must hash to; null where it says nothing. */
+  readonly contentDigest: readonly ContentDigest[] | null;
+  /** The private claim `reason` of the proof, of whatever type it is; undefined where there is none. */
+  readonly signedReason: unknown;
   /** Sent as DPoP-Nonce with the answer, when the client should use a newer one (RFC 9449 §8.2). */
   readonly nextNonce: string | null;
 };
@@ -101,9 +152,36 @@ export type Route = {
   /** Ways to present a token. Bearer is there only when configuration names it. */
   readonly accepts: readonly PossessionMethod[];
   readonly bodyBytesMax: number;
+  /** With `required`, writes and requests with a body must carry a digest in their proof. */
+  readonly bodyBinding: 'verify' | 'required';
+  /** Largest JSON body that is read and shown to rules; null where bodies are not looked into. */
+  readonly jsonBytesMax: number | null;
   readonly headersTimeoutMs: number;
   readonly bodyTimeoutMs: number;
+  /** Whether a handshake that opens a WebSocket is let through. */
+  readonly webSocket?: boolean;
+  /** Whether what still runs when the access token expires is cut. WebSockets always are. */
+  readonly endsAtTokenExpiry?: boolean;
+  readonly allowInPath?: readonly PathOddity[];
   readonly forwardFields: readonly string[];
+  /** Scopes that its resource metadata names. */
+  readonly scopes: readonly string[];
+  /** Where its resource metadata is (RFC 9728 §3), as told in challenges. */
+  readonly resourceMetadata: string;
+  /** Null where no web page may call. */
+  readonly cors: { readonly origins: ReadonlySet<string>; readonly maxAgeSeconds: number } | null;
+};
+
+/** What Postern says itself to a request that needs no token and goes nowhere. */
+export type OwnAnswer = {
+  readonly effect: 'allow';
+  /** Begins with `postern:`, which no id of a rule does. */
+  readonly rule: string;
+  readonly matches: readonly [];
+  readonly status: number;
+  readonly fields: readonly (readonly [string, string])[];
+  /** Empty for none. */
+  readonly body: string;
 };
 
 /** What a credential puts on an upstream request. Its values are secret: implementations keep them out of print. */
@@ -124,7 +202,7 @@ export type Outcome = {
   bytesIn: number;
   bytesOut: number;
   /** How the exchange ended. */
-  end: 'complete' | 'client_aborted' | 'upstream_aborted' | 'refused';
+  end: 'complete' | 'client_aborted' | 'upstream_aborted' | 'token_expired' | 'refused';
 };
 
 /** Stages of the path that are timed, in order. */
@@ -144,7 +222,9 @@ export type Exchange = {
   request: ClientRequest | null;
   route: Route | null;
   identity: Identity | null;
-  statedReason: string | null;
+  statedReason: StatedReason | null;
+  /** Null where the body is passed on as it comes, which is the usual case. */
+  heldBody: HeldBody | null;
   /** By meter name, this request included. */
   rates: ReadonlyMap<string, number> | null;
   policyHash: string | null;

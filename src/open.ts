@@ -33,6 +33,7 @@ export function createOpenExchange({ clock, newId, policyHash, sourceOf }: OpenO
       route: null,
       identity: null,
       statedReason: null,
+      heldBody: null,
       rates: null,
       policyHash,
       decision: null,

@@ -1,6 +1,7 @@
 /** Whether this sidecar should get traffic: each dependency by name, and what is wrong with it. */
 
 import type { Check } from './admin.ts';
+import { StoreFault } from './errors.ts';
 
 export type ReadinessOptions = {
   readonly isShuttingDown: () => boolean;
@@ -12,28 +13,51 @@ export type ReadinessOptions = {
 
 type KeySetHealth = { readonly warm: () => Promise<boolean>; readonly problem: () => string | null };
 
-/** Ready only when everything is: a sidecar that must refuse every request had better get none. */
+/**
+ * Ready only when everything is: a sidecar that must refuse every request had better get none. Whoever asks while a
+ * check is under way gets that one's answer, so that anybody may ask and nobody can make it a burden.
+ */
 export function createReadiness(options: ReadinessOptions): () => Promise<Readonly<Record<string, Check>>> {
-  return async () => ({
+  let running: Promise<Readonly<Record<string, Check>>> | null = null;
+  return () => {
+    running ??= checkAll(options).finally(() => {
+      running = null;
+    });
+    return running;
+  };
+}
+
+async function checkAll(options: ReadinessOptions): Promise<Readonly<Record<string, Check>>> {
+  const [store, issuers] = await Promise.all([storeProblem(options.ping), firstKeyProblem(options.keySets)]);
+  return {
     listener: checkOf(options.isShuttingDown() ? 'shutting down' : null),
     audit: checkOf(options.isAuditHealthy() ? null : 'a sink takes no records'),
-    store: await options.ping().then(
-      () => checkOf(null),
-      (fault: Error) => checkOf(fault.message),
-    ),
-    issuers: checkOf(await firstKeyProblem(options.keySets)),
+    store: checkOf(store),
+    issuers: checkOf(issuers),
     credentials: checkOf(firstSecretProblem(options.secrets)),
-  });
+  };
 }
 
 const checkOf = (problem: string | null): Check => (problem === null ? { ok: true } : { ok: false, detail: problem });
 
+async function storeProblem(ping: ReadinessOptions['ping']): Promise<string | null> {
+  try {
+    await ping();
+    return null;
+  } catch (fault) {
+    if (fault instanceof StoreFault) return fault.message;
+    throw fault;
+  }
+}
+
 /** Each issuer must have given its keys once; how old they may become is the key set's own affair. */
 async function firstKeyProblem(keySets: ReadinessOptions['keySets']): Promise<string | null> {
-  for (const [issuer, keySet] of keySets) {
-    if (!(await keySet.warm())) return `no keys of ${issuer}: ${keySet.problem() ?? 'not fetched yet'}`;
-  }
-  return null;
+  const problems = await Promise.all(
+    [...keySets].map(async ([issuer, keySet]) =>
+      (await keySet.warm()) ? null : `no keys of ${issuer}: ${keySet.problem() ?? 'not fetched yet'}`,
+    ),
+  );
+  return problems.find((problem) => problem !== null) ?? null;
 }
 
 function firstSecretProblem({ names, problem }: ReadinessOptions['secrets']): string | null {

@@ -2,7 +2,8 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ChallengeHint, Deny, Reason } from './decision.ts';
-import type { Exchange, PossessionMethod } from './exchange.ts';
+import { delivery, discardBody, hasUnreadBody } from './delivery.ts';
+import type { ClientRequest, Exchange, PossessionMethod, Route } from './exchange.ts';
 
 /** Which challenge a reason calls for. `credentials` carries no error (RFC 6750 §3.1, RFC 9449 §7.2). */
 type ChallengeKind =
@@ -138,11 +139,7 @@ export const answers: Readonly<Record<Reason, Answer>> = {
     ...row(429, 'Too many calls', 'Wait as long as Retry-After says, then go on more slowly.'),
     retryAfterSeconds: 1,
   },
-  internal_error: row(
-    500,
-    'Internal error',
-    'Postern failed. The call was not made. Tell the platform team the decision id.',
-  ),
+  internal_error: row(500, 'Internal error', 'Postern failed. Tell the platform team the decision id.'),
   upstream_failed: row(502, 'Upstream failed', 'The API behind Postern could not be reached or answered with garbage.'),
   upstream_auth_failed: row(
     502,
@@ -177,7 +174,14 @@ export type RefuseOptions = {
   /** Bytes of an unread request body that are read and thrown away so that the client can read the answer. */
   readonly discardBytesMax: number;
   readonly discardMs: number;
+  /** How long a client may take over reading an answer. */
+  readonly takeMs: number;
+  /** Further fields of refusals on the request path: what the route lets web pages read. */
+  readonly extraFields?: (route: Route | null, request: ClientRequest | null) => Refusal['fields'];
 };
+
+/** What a refusal says of the route that it is on. */
+export type RefusedRoute = Pick<Route, 'accepts'> & Partial<Pick<Route, 'resourceMetadata'>>;
 
 export type Refusal = {
   readonly status: number;
@@ -188,7 +192,10 @@ export type Refusal = {
 /** Builds the answer to a Deny. Pure: the same for the request path and for connections that never became a request. */
 export function createRefusal(options: RefuseOptions) {
   const algs = `algs="${options.proofAlgorithms.join(' ')}"`;
-  return (deny: Deny, id: string, accepts: readonly PossessionMethod[] = options.accepts): Refusal => {
+  return (deny: Deny, id: string, route: RefusedRoute | null = null): Refusal => {
+    const accepts = route?.accepts ?? options.accepts;
+    // RFC 9728 §5.1: where the client learns how to get a token that is good here.
+    const metadata = parameters(['resource_metadata', route?.resourceMetadata]);
     const answer = answers[deny.reason];
     const body = JSON.stringify({
       type: `urn:postern:reason:${deny.reason}`,
@@ -206,8 +213,10 @@ export function createRefusal(options: RefuseOptions) {
       ['cache-control', 'no-store'],
       ['postern-decision', id],
     ];
-    for (const challenge of challenges(deny, answer.challenge, accepts, algs))
-      fields.push(['www-authenticate', challenge]);
+    for (const challenge of challenges(deny, answer.challenge, accepts, algs)) {
+      const separator = challenge.includes(' ') ? ', ' : ' ';
+      fields.push(['www-authenticate', metadata === '' ? challenge : `${challenge}${separator}${metadata}`]);
+    }
     if (deny.nonce !== undefined) fields.push(['dpop-nonce', deny.nonce]);
     const retryAfterSeconds = deny.retryAfterSeconds ?? answer.retryAfterSeconds;
     if (retryAfterSeconds !== undefined) fields.push(['retry-after', String(retryAfterSeconds)]);
@@ -270,43 +279,28 @@ export function createRefuse(options: RefuseOptions) {
       response.destroy();
       return;
     }
-    const refusal = refusalFor(deny, exchange.id, exchange.route?.accepts);
-    const isBodyUnread = hasBody(incoming) && !incoming.complete;
-    const fields = [...refusal.fields.flat()];
-    if (deny.close === true || isBodyUnread) fields.push('connection', 'close');
+    const refusal = refusalFor(withScheme(deny, exchange), exchange.id, exchange.route);
+    const extraFields = options.extraFields?.(exchange.route, exchange.request) ?? [];
+    const isBodyUnread = hasUnreadBody(incoming);
+    if (deny.close === true || isBodyUnread) response.shouldKeepAlive = false;
     exchange.outcome.status = refusal.status;
     exchange.outcome.bytesOut = Buffer.byteLength(refusal.body);
-    response.writeHead(refusal.status, fields);
-    const ended = new Promise<void>((resolve) => response.once('close', resolve).once('finish', resolve));
-    if (incoming.method !== 'HEAD') response.write(refusal.body);
+    response.writeHead(refusal.status, [...refusal.fields, ...extraFields].flat());
+    const delivered = delivery(response, options.takeMs);
+    // At once: a connection that is out of step may be cut in the next turn.
+    if (incoming.method === 'HEAD') response.flushHeaders();
+    else response.write(refusal.body);
     // A connection closed on unread bytes is reset, and a reset can take the answer with it.
-    // A client that still waits for 100 Continue sends none.
-    if (isBodyUnread && incoming.headers.expect === undefined)
-      await discard(incoming, options.discardBytesMax, options.discardMs);
+    // A client that still waits for 100 Continue sends none; one that has begun to send does not wait.
+    if (isBodyUnread && (incoming.headers.expect === undefined || exchange.outcome.bytesIn > 0))
+      await discardBody(incoming, options.discardBytesMax, options.discardMs);
     response.end();
-    await ended;
+    await delivered;
   };
 }
 
-function hasBody(incoming: IncomingMessage): boolean {
-  const length = incoming.headers['content-length'];
-  return incoming.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
-}
-
-/** Reads and drops what is left of a body, up to a bound in bytes and in time. */
-function discard(incoming: IncomingMessage, bytesMax: number, waitMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    let bytes = 0;
-    const timer = setTimeout(resolve, waitMs);
-    const done = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-    incoming.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > bytesMax) done();
-    });
-    incoming.once('end', done).once('close', done).once('error', done);
-    incoming.resume();
-  });
+/** RFC 6750 §3, RFC 8705 §3: who is known by another way than a proof has used the Bearer scheme. */
+function withScheme(deny: Deny, { identity }: Exchange): Deny {
+  if (identity === null || identity.possession.method === 'dpop') return deny;
+  return { ...deny, challenge: { ...deny.challenge, scheme: 'Bearer' } };
 }

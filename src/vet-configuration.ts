@@ -1,9 +1,11 @@
 /** Everything a start verifies beyond the shape of the configuration: names, secrets, expressions and rules. */
 
-import { type Configuration, failOn } from './config/load.ts';
+import { type Configuration, place, readDraft, sortProblems } from './config/load.ts';
+import type { WrittenNames } from './config/salvage.ts';
 import { createSecrets, type Secrets } from './credential/secrets.ts';
-import { ConfigurationFault, type ConfigurationProblem, type Problem } from './errors.ts';
+import { ConfigurationFault, type ConfigurationProblem, formatProblem, type Problem } from './errors.ts';
 import type { Route } from './exchange.ts';
+import { dialectProblems } from './identify/dialects.ts';
 import { createReadReason } from './identify/stated-reason.ts';
 import { createCompile } from './policy/cel.ts';
 import { type Compile, type Expression, type ExpressionProblem, isProblem } from './policy/expression.ts';
@@ -39,12 +41,44 @@ export type Vetted = {
 
 /** Throws ConfigurationFault with every problem of every part. The caller closes the secrets. */
 export async function vetConfiguration(options: VetOptions): Promise<Vetted> {
-  const { configuration, env, clock } = options;
+  const { configuration } = options;
   const { config } = configuration;
-  const compile = createCompile({ meters: Object.keys(config.meters) });
+  const names = { routes: config.routes.map((route) => route.name), meters: Object.keys(config.meters) };
+  const { problems, parts } = await inspect(options, names, routeProblems(config));
+  if (problems.length === 0 && parts !== null) return { routes: createRoutes(config), ...parts };
+  parts?.secrets.close();
+  throw new ConfigurationFault(problems);
+}
+
+/**
+ * Reads a configuration for use. Throws a ConfigurationFault with every problem that there is, in the file itself and
+ * in all that it refers to, as far as each can be judged while others stand.
+ */
+export async function loadWhole(file: string, env: VetOptions['env']): Promise<Configuration> {
+  const draft = await readDraft(file);
+  if (draft.problems.length === 0) return draft.configuration;
+  const { configuration, sound, names } = draft;
+  const isJudged = sound.has('routes') && sound.has('credentials');
+  const routed = isJudged ? routeProblems(configuration.config) : [];
+  const { problems, parts } = await inspect({ configuration, env, clock: Date.now }, names, routed);
+  parts?.secrets.close();
+  // What was found without understanding the sections is found again where they are understood.
+  const found = new Map([...draft.problems, ...problems].map((problem) => [formatProblem(problem), problem]));
+  throw new ConfigurationFault(sortProblems([...found.values()]));
+}
+
+type Found = { readonly problems: readonly Problem[]; readonly parts: Omit<Vetted, 'routes'> | null };
+
+async function inspect(
+  { configuration, env, clock, onSecretChange }: VetOptions,
+  names: WrittenNames,
+  routed: readonly ConfigurationProblem[],
+): Promise<Found> {
+  const { config } = configuration;
   const problems: ConfigurationProblem[] = [
-    ...routeProblems(config),
+    ...routed,
     ...trustedProxyProblems(config.listen.trustedProxies),
+    ...dialectProblems(config.issuers),
   ];
   // No meter may read a count: counts are there only after the meters have said what to count.
   const meters = compileMeters(config.meters, createCompile({ meters: [] }), problems);
@@ -54,18 +88,19 @@ export async function vetConfiguration(options: VetOptions): Promise<Vetted> {
     env,
     clock,
     pollMs: secretsPollMs,
-    ...(options.onSecretChange === undefined ? {} : { onChange: options.onSecretChange }),
+    ...(onSecretChange === undefined ? {} : { onChange: onSecretChange }),
   });
   problems.push(...secretProblems);
-  const ruleSet = await loadRulesOrProblems(config, compile);
-  try {
-    failOn(configuration, problems, 'problems' in ruleSet ? ruleSet.problems : []);
-    if ('problems' in ruleSet || readReason === null) throw new TypeError('problems were found and not reported');
-    return { routes: createRoutes(config), secrets, meters, readReason, ruleSet };
-  } catch (fault) {
-    secrets.close();
-    throw fault;
+  const ruleSet = await loadRulesOrProblems(config.rules, names);
+  const all = sortProblems([
+    ...place(configuration, problems),
+    ...(ruleSet !== null && 'problems' in ruleSet ? ruleSet.problems : []),
+  ]);
+  if (ruleSet !== null && !('problems' in ruleSet) && readReason !== null) {
+    return { problems: all, parts: { secrets, meters, readReason, ruleSet } };
   }
+  secrets.close();
+  return { problems: all, parts: null };
 }
 
 function compileMeters(
@@ -78,6 +113,14 @@ function compileMeters(
     const cost = compile(meter.cost, 'int');
     if (isProblem(by)) problems.push({ path: ['meters', name, 'by'], message: describe(by) });
     if (isProblem(cost)) problems.push({ path: ['meters', name, 'cost'], message: describe(cost) });
+    for (const [key, expression] of [['by', by] as const, ['cost', cost] as const]) {
+      if (isProblem(expression)) continue;
+      // Calls are counted in the round trip that says whether the caller is known, and bodies are read after it.
+      const late = ['request.body', 'pop.body_bound'].find((name) => expression.reads.has(name));
+      if (late !== undefined) {
+        problems.push({ path: ['meters', name, key], message: `reads ${late}, which is known only after counting` });
+      }
+    }
     return isProblem(by) || isProblem(cost) ? [] : [{ name, windowMs: meter.window, by, cost }];
   });
 }
@@ -95,12 +138,14 @@ function compileReason(reason: Configuration['config']['reason'], problems: Conf
   }
 }
 
+/** Null where the configuration names no rules that could be read. */
 async function loadRulesOrProblems(
-  config: Configuration['config'],
-  compile: Compile,
-): Promise<RuleSet | { readonly problems: readonly Problem[] }> {
+  paths: readonly string[],
+  { routes, meters }: WrittenNames,
+): Promise<RuleSet | { readonly problems: readonly Problem[] } | null> {
+  if (paths.length === 0) return null;
   try {
-    return await loadRules({ paths: config.rules, routes: config.routes.map((route) => route.name), compile });
+    return await loadRules({ paths, routes, compile: createCompile({ meters }) });
   } catch (fault) {
     if (fault instanceof ConfigurationFault) return { problems: fault.problems };
     throw fault;

@@ -1,8 +1,21 @@
 /** YAML that people wrote, vetted against a zod schema, with every problem placed at its line and column. */
 
-import { readFile } from 'node:fs/promises';
+import { isUtf8 } from 'node:buffer';
+import { createReadStream } from 'node:fs';
 import leven from 'leven';
-import { isMap, isNode, isPair, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml';
+import {
+  type Alias,
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isSeq,
+  LineCounter,
+  type Node,
+  type ParsedNode,
+  parseDocument,
+  visit,
+} from 'yaml';
 import { z } from 'zod';
 import type { Problem } from './errors.ts';
 
@@ -21,14 +34,22 @@ export type YamlSource = {
 
 /** Reads and parses a file. Duplicate keys, anchors beyond reason, tags and syntax errors are problems. */
 export async function readYaml(file: string): Promise<YamlSource | readonly Problem[]> {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = await readFile(file, 'utf8');
+    bytes = await readBounded(file);
   } catch (error) {
     return [{ file, message: `cannot be read (${codeOf(error)}); check the path and its permissions` }];
   }
-  if (text.length > bytesMax) return [{ file, message: 'is larger than 1 MiB' }];
-  return parseYaml(file, text);
+  if (bytes.length > bytesMax) return [{ file, message: 'is larger than 1 MiB' }];
+  if (!isUtf8(bytes)) return [{ file, message: 'is not written in UTF-8' }];
+  return parseYaml(file, bytes.toString('utf8'));
+}
+
+/** One byte more than is allowed at most, so that too large is seen and nothing huge is loaded. Takes pipes too. */
+async function readBounded(file: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of createReadStream(file, { end: bytesMax })) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
 }
 
 /** As readYaml, for text already at hand. */
@@ -37,6 +58,8 @@ export function parseYaml(file: string, text: string): YamlSource | readonly Pro
   const document = parseDocument(text, {
     lineCounter,
     uniqueKeys: true,
+    // No schema here has other keys, and what else could stand for one is a slip of the pen.
+    stringKeys: true,
     prettyErrors: false,
     strict: true,
     version: '1.2',
@@ -46,6 +69,13 @@ export function parseYaml(file: string, text: string): YamlSource | readonly Pro
     return faults.map((fault) => {
       const { line, col } = lineCounter.linePos(fault.pos[0]);
       return { file, line, column: col, message: fault.message };
+    });
+  }
+  const strayAliases = findStrayAliases(document);
+  if (strayAliases.length > 0) {
+    return strayAliases.map(({ source, range }) => {
+      const { line, col } = lineCounter.linePos(range?.[0] ?? 0);
+      return { file, line, column: col, message: `*${source} refers to no anchor that comes before it` };
     });
   }
   let value: unknown;
@@ -61,6 +91,20 @@ export function parseYaml(file: string, text: string): YamlSource | readonly Pro
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
   return { file, text, value, placeOf, nodeAt, lineCounter };
+}
+
+function findStrayAliases(document: Document.Parsed): readonly Alias[] {
+  const anchors = new Set<string>();
+  const stray: Alias[] = [];
+  visit(document, {
+    Value: (_key, { anchor }) => {
+      if (anchor !== undefined) anchors.add(anchor);
+    },
+    Alias: (_key, alias) => {
+      if (!anchors.has(alias.source)) stray.push(alias);
+    },
+  });
+  return stray;
 }
 
 function nodeOf(root: ParsedNode | null, path: readonly PropertyKey[]): Node | null {

@@ -1,9 +1,17 @@
 /** `postern check`: everything that a start would verify, without listening or connecting anywhere. */
 
-import { loadConfig } from '../config/load.ts';
 import { ConfigurationFault, formatProblem } from '../errors.ts';
-import { vetConfiguration } from '../vet-configuration.ts';
-import { createPaint, type ExitCode, exitCodes, type Io, printable, writeJson, writeLine } from './output.ts';
+import { loadWhole, vetConfiguration } from '../vet-configuration.ts';
+import {
+  createPaint,
+  type ExitCode,
+  exitCodes,
+  type Io,
+  printable,
+  reportFault,
+  writeJson,
+  writeLine,
+} from './output.ts';
 
 export type CheckOptions = {
   readonly config: string;
@@ -11,11 +19,11 @@ export type CheckOptions = {
   readonly env: Readonly<Record<string, string | undefined>>;
 };
 
-/** Exit code 1 with every problem listed, 0 with a summary of what was found good. */
+/** Exit code 1 with every problem listed, 0 with a summary of what was found good, 2 where there is no such file. */
 export async function check(options: CheckOptions, io: Io): Promise<ExitCode> {
   const paint = createPaint(io);
   try {
-    const configuration = await loadConfig(options.config);
+    const configuration = await loadWhole(options.config, options.env);
     const { config } = configuration;
     const { secrets, ruleSet } = await vetConfiguration({ configuration, env: options.env, clock: Date.now });
     secrets.close();
@@ -35,7 +43,8 @@ export async function check(options: CheckOptions, io: Io): Promise<ExitCode> {
     }
     return exitCodes.done;
   } catch (fault) {
-    if (!(fault instanceof ConfigurationFault)) throw fault;
+    // No file at all is no answer to the question whether it is good.
+    if (!(fault instanceof ConfigurationFault)) return reportFault(io, fault, options);
     if (options.json) writeJson(io.stdout, { ok: false, problems: fault.problems });
     else {
       for (const problem of fault.problems) writeLine(io.stdout, printable(formatProblem(problem)));

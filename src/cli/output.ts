@@ -72,5 +72,5 @@ export function reportFault(io: Io, fault: unknown, options: { readonly json: bo
   } else {
     writeLine(io.stderr, `postern: ${printable(fault.message)}`);
   }
-  return fault instanceof ConfigurationFault || fault.code === 'usage' ? exitCodes.usage : exitCodes.dependency;
+  return fault.code === 'configuration' || fault.code === 'usage' ? exitCodes.usage : exitCodes.dependency;
 }

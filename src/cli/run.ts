@@ -1,7 +1,7 @@
 /** `postern run`: the sidecar itself, from start to a drained end. */
 
 import { compose } from '../compose.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadWhole } from '../vet-configuration.ts';
 import { type ExitCode, exitCodes, type Io, reportFault, writeJson, writeLine } from './output.ts';
 
 export type RunOptions = {
@@ -14,7 +14,7 @@ export type RunOptions = {
 
 export async function run(options: RunOptions, io: Io): Promise<ExitCode> {
   try {
-    const sidecar = await compose({ configuration: await loadConfig(options.config), env: options.env });
+    const sidecar = await compose({ configuration: await loadWhole(options.config, options.env), env: options.env });
     // Audit records may own stdout, so what people read goes to stderr.
     if (options.json) writeJson(io.stderr, { listening: sidecar.origin, admin: sidecar.adminOrigin });
     else writeLine(io.stderr, `postern: listening on ${sidecar.origin}, admin on ${sidecar.adminOrigin}`);

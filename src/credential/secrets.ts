@@ -117,7 +117,8 @@ function apply(entry: Entry, reading: Reading, onChange: SecretsOptions['onChang
 async function read({ from, inject }: Credential, env: SecretsOptions['env'], clock: () => number): Promise<Reading> {
   const mustBeAscii = 'header' in inject;
   if ('env' in from) {
-    const value = env[from.env];
+    // An environment, too, has what every object inherits.
+    const value = Object.hasOwn(env, from.env) ? env[from.env] : undefined;
     if (value === undefined) return { problem: `names ${from.env}, which the environment does not hold` };
     const vetted = readSecretText(Buffer.from(value), mustBeAscii);
     return 'problem' in vetted

@@ -28,7 +28,8 @@ export const evidenceSteps: readonly TourStep[] = [
   },
   {
     title: 'What the security team sees: the audit log',
-    expected: 'one line for each decision, with its id and reason; no secret, token or proof',
+    expected:
+      'one line for each decision, with its id and reason, and one for the revocation; no secret, token or proof',
     async run(tour) {
       const log = await poll(
         () => readAudit(tour),
@@ -36,11 +37,16 @@ export const evidenceSteps: readonly TourStep[] = [
       );
       const missing = unrecorded(tour, log);
       const leaks = leaksIn(tour, log);
-      const lines = log.split('\n').filter((line) => line !== '').length;
-      const seen = missing.length === 0 ? `${lines} lines, none missing` : `not as answered: ${missing.join(', ')}`;
+      const lines = log.split('\n').filter((line) => line !== '');
+      const revocations = lines.filter((line) => line.startsWith('{"type":"revocation"')).length;
+      const decisions = lines.length - revocations;
+      const seen =
+        missing.length === 0
+          ? `${decisions} decisions, none missing, and ${revocations} revocation`
+          : `not as answered: ${missing.join(', ')}`;
       return {
         seen: `${seen}${leakText(leaks)}`,
-        isAsTold: missing.length === 0 && lines === tour.verdicts.length && leaks === 0,
+        isAsTold: missing.length === 0 && decisions === tour.verdicts.length && revocations === 1 && leaks === 0,
       };
     },
   },

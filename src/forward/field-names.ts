@@ -13,7 +13,7 @@ const hopByHop = [
 ];
 
 /** Never from a client to an upstream, whatever configuration says: the client's own credentials, framing and host. */
-export const neverForwarded: ReadonlySet<string> = new Set([
+const neverForwarded: ReadonlySet<string> = new Set([
   ...hopByHop,
   'authorization',
   'dpop',
@@ -104,13 +104,22 @@ function isSpoofable(name: string): boolean {
 
 /**
  * Whether a request field stays behind by default. Servers that hand fields on as variables (CGI, WSGI, PHP) make one
- * of `x-real-ip`, `x_real_ip` and `x.real.ip`, so each spelling counts. `also` holds lower-case names with dashes.
+ * of `x-tenant`, `x_tenant` and `x.tenant`, where rules see three: what was judged would not be what arrives. So only
+ * dashes pass, as with nginx. `also` holds further names in plain spelling.
  */
 export function isStrippedFromRequest(name: string, also: ReadonlySet<string>): boolean {
-  if (isSpoofable(name) || also.has(name)) return true;
-  if (!name.includes('_') && !name.includes('.')) return false;
-  const dashed = name.replaceAll('_', '-').replaceAll('.', '-');
-  return isSpoofable(dashed) || also.has(dashed);
+  return isSpoofable(name) || also.has(name) || name.includes('_') || name.includes('.');
+}
+
+/** Underscores and dots as dashes. */
+export function plainSpelling(name: string): string {
+  return name.replaceAll('_', '-').replaceAll('.', '-');
+}
+
+/** Whether a route may opt in to a request field. */
+export function mayBeForwarded(name: string): boolean {
+  const plain = plainSpelling(name);
+  return !neverForwarded.has(plain) && !plain.startsWith('postern-');
 }
 
 /** Never from an upstream to a client. */

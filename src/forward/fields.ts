@@ -2,7 +2,7 @@
 
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ClientRequest, Injection, Route } from '../exchange.ts';
-import { isStrippedFromRequest, isStrippedFromResponse, neverForwarded } from './field-names.ts';
+import { isStrippedFromRequest, isStrippedFromResponse, mayBeForwarded, plainSpelling } from './field-names.ts';
 import type { PathMap } from './paths.ts';
 
 export type RequestFields = (request: ClientRequest, injection: Injection) => string[];
@@ -14,20 +14,23 @@ const nothing: ReadonlySet<string> = new Set();
  * Content-Length is set here where the client announced one, and undici holds the body to it.
  */
 export function createRequestFields(route: Route, reasonHeader: string): RequestFields {
-  const optedIn = new Set(
-    route.forwardFields.filter((name) => !neverForwarded.has(name) && !name.startsWith('postern-')),
-  );
+  const optedIn = new Set(route.forwardFields.filter(mayBeForwarded));
+  const plainReasonHeader = plainSpelling(reasonHeader);
   let injected: Injection | null = null;
+  /** In plain spelling: what the credential sets, and with it the stated reason. */
+  let credentialNames: ReadonlySet<string> = nothing;
   let ours: ReadonlySet<string> = nothing;
   return (request, injection) => {
     if (injection !== injected) {
       injected = injection;
-      ours = new Set([reasonHeader, ...injection.fields.map(([name]) => name)]);
+      credentialNames = new Set(injection.fields.map(([name]) => plainSpelling(name)));
+      ours = new Set([plainReasonHeader, ...credentialNames]);
     }
     const nominated = nominatedBy(request.fields.get('connection'));
     const list: string[] = [];
     for (const [name, values] of request.fields) {
-      if (isStrippedFromRequest(name, ours) && !(optedIn.has(name) && !isInjected(injection, name))) continue;
+      const isOptedIn = optedIn.has(name) && !credentialNames.has(plainSpelling(name));
+      if (!isOptedIn && isStrippedFromRequest(name, ours)) continue;
       if (nominated?.has(name)) continue;
       for (const value of values) list.push(name, value);
     }
@@ -35,10 +38,6 @@ export function createRequestFields(route: Route, reasonHeader: string): Request
     for (const [name, value] of injection.fields) list.push(name, value);
     return list;
   };
-}
-
-function isInjected(injection: Injection, name: string): boolean {
-  return injection.fields.some(([injected]) => injected === name);
 }
 
 /** RFC 9110 §7.6.1: fields named by Connection; null in the common case that it names none. */

@@ -5,10 +5,11 @@ import { type Deny, deny } from '../decision.ts';
 import { Fault } from '../errors.ts';
 import type { Route } from '../exchange.ts';
 import { createRequestFields } from './fields.ts';
+import type { ForwardArguments, Lane } from './lane.ts';
 import { createPathMap } from './paths.ts';
-import { type ForwardArguments, type Lane, Relay } from './relay.ts';
+import { Relay } from './relay.ts';
 
-export type { ForwardArguments } from './relay.ts';
+export type { ForwardArguments } from './lane.ts';
 
 export type ForwardOptions = {
   readonly routes: readonly Route[];

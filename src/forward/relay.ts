@@ -1,36 +1,17 @@
 /** One request on its way to an upstream and its response on the way back. */
 
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { type Deny, deny } from '../decision.ts';
 import { Fault } from '../errors.ts';
-import type { ClientRequest, Injection, Outcome, Route } from '../exchange.ts';
-import { type RequestFields, type ResponseFieldsOptions, responseFields } from './fields.ts';
+import { callAfter } from './deadline.ts';
+import { responseFields } from './fields.ts';
+import type { ForwardArguments, Lane } from './lane.ts';
 import { bodyTooLarge, RequestBody } from './request-body.ts';
-
-export type ForwardArguments = {
-  readonly request: ClientRequest;
-  readonly route: Route;
-  readonly injection: Injection;
-  readonly incoming: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly outcome: Outcome;
-  readonly decisionId: string;
-  /** Further fields of the response, names and values by turns. */
-  readonly extraFields?: readonly string[];
-  /** Called right before the body is first read: the place for 100 Continue. */
-  readonly beforeBody?: (() => void) | undefined;
-};
-
-/** What all requests of one route share. */
-export type Lane = {
-  readonly dispatcher: Dispatcher;
-  readonly toUpstreamFields: RequestFields;
-  readonly responseOptions: ResponseFieldsOptions;
-  /** How long a request may wait for a connection, new or free. */
-  readonly connectTimeoutMs: number;
-  readonly onDone: () => void;
-};
+import { runTunnel } from './tunnel.ts';
+import { codeOf, denyFor, headProblem, isOurs } from './upstream-problems.ts';
+import { handshakeProblem } from './web-socket.ts';
 
 /** An answer that refused our credential is read to its end up to this size, to keep the connection. */
 const discardBytesMax = 65_536;
@@ -38,6 +19,7 @@ const discardBytesMax = 65_536;
 const discardWaitMs = 10_000;
 
 const clientGone = new Fault('client_gone', 'the client closed the connection');
+const tokenExpired = new Fault('token_expired', 'the access token has expired');
 
 /** Runs once. The promise settles after the response body has ended; it rejects only for faults of our own. */
 export class Relay implements Dispatcher.DispatchHandler {
@@ -47,6 +29,8 @@ export class Relay implements Dispatcher.DispatchHandler {
   #upstreamPath = '';
   #controller: Dispatcher.DispatchController | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #endsAtMs = Number.POSITIVE_INFINITY;
+  #cancelExpiry: (() => void) | null = null;
   #resolve: (result: Deny | null) => void = () => {};
   #reject: (fault: unknown) => void = () => {};
   #isSettled = false;
@@ -66,13 +50,13 @@ export class Relay implements Dispatcher.DispatchHandler {
   constructor(lane: Lane, args: ForwardArguments) {
     this.#lane = lane;
     this.#args = args;
-    const { request, incoming, outcome, route, beforeBody } = args;
-    this.#body =
-      request.bodyBytes === 0 ? null : new RequestBody({ incoming, outcome, bytesMax: route.bodyBytesMax, beforeBody });
+    const { request, incoming, outcome, route, beforeBody, body = null } = args;
+    const streams = request.bodyBytes !== 0 && body === null;
+    this.#body = streams ? new RequestBody({ incoming, outcome, bytesMax: route.bodyBytesMax, beforeBody }) : null;
   }
 
   run(): Promise<Deny | null> {
-    const { request, route, injection, incoming, response } = this.#args;
+    const { request, route, injection, incoming, response, body = null, endsInMs } = this.#args;
     const promise = new Promise<Deny | null>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -87,14 +71,20 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (response.socket === null) incoming.socket.setMaxListeners(0).once('close', this.#onClose);
     this.#upstreamPath = this.#lane.responseOptions.paths.toUpstream(request.target);
     this.#timer = setTimeout(Relay.#giveUp, this.#lane.connectTimeoutMs, this);
+    if (endsInMs !== undefined) {
+      this.#endsAtMs = performance.now() + endsInMs;
+      this.#cancelExpiry = callAfter(endsInMs, this.#expire);
+    }
     this.#lane.dispatcher.dispatch(
       {
         path: this.#upstreamPath,
         method: request.method,
         headers: this.#lane.toUpstreamFields(request, injection),
-        body: this.#body,
+        // undici writes Content-Length for bytes that it has, so a chunked body that was read goes out with its length.
+        body: this.#body ?? (request.bodyBytes === 0 ? null : body),
         // Nothing is ever sent twice: the proof that paid for this call is good for one.
         idempotent: false,
+        upgrade: request.webSocketKey === undefined ? null : 'websocket',
         headersTimeout: route.headersTimeoutMs,
         bodyTimeout: route.bodyTimeoutMs,
       },
@@ -136,6 +126,39 @@ export class Relay implements Dispatcher.DispatchHandler {
         if (!this.#hasEnded && outcome.bytesOut === 0 && !response.destroyed) response.flushHeaders();
       });
     }
+  }
+
+  /** A 101. undici has let go of the socket and of its bound on connections: `onDone` counts this one on. */
+  onRequestUpgrade(
+    _controller: Dispatcher.DispatchController,
+    _status: number,
+    headers: IncomingHttpHeaders,
+    upstream: Duplex,
+  ): void {
+    // Without a listener its error would end the process.
+    upstream.on('error', () => {});
+    const { request, response, outcome, decisionId, extraFields = [], route } = this.#args;
+    const { socket: client } = response;
+    const problem = handshakeProblem(request, headers);
+    if (this.#isSettled || client === null || problem !== null) {
+      upstream.destroy();
+      this.#onDone();
+      if (!this.#isSettled) this.#settle(deny('upstream_failed', { cause: problem ?? 'no client' }));
+      return;
+    }
+    const fields = responseFields(headers, 101, this.#upstreamPath, this.#lane.responseOptions);
+    fields.push('connection', 'upgrade', 'upgrade', 'websocket', 'postern-decision', decisionId, ...extraFields);
+    response.writeHead(101, fields);
+    response.flushHeaders();
+    outcome.upstreamStatus = 101;
+    outcome.status = 101;
+    this.#unhook();
+    response.detachSocket(client);
+    const endsInMs = this.#endsAtMs - performance.now();
+    void runTunnel({ client, upstream, outcome, idleMs: route.bodyTimeoutMs, endsInMs }).then(() => {
+      this.#onDone();
+      this.#resolve(null);
+    });
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -194,6 +217,22 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#body?.destroy();
   };
 
+  /** The access token has expired. What the client has of an answer it can tell from a whole one. */
+  readonly #expire = (): void => {
+    if (this.#isSettled) return;
+    if (this.#args.response.headersSent) {
+      this.#args.outcome.end = 'token_expired';
+      this.#truncate();
+      this.#settle(null);
+      this.#body?.destroy();
+    } else {
+      this.#settle(
+        deny('token_expired', { cause: 'the access token expired before the upstream answered', close: true }),
+      );
+    }
+    if (!this.#isDone) this.#controller?.abort(tokenExpired);
+  };
+
   #leave(): void {
     this.#args.outcome.end = 'client_aborted';
     this.#settle(null);
@@ -235,6 +274,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     const { response, incoming } = this.#args;
     this.#isSettled = true;
     this.#stopTimer();
+    this.#cancelExpiry?.();
     response.off('close', this.#onClose);
     incoming.socket?.off('close', this.#onClose);
   }
@@ -246,41 +286,4 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#stopTimer();
     this.#lane.onDone();
   }
-}
-
-/** What makes the head of a response one that must not be relayed; null for nothing. */
-function headProblem(status: number, headers: IncomingHttpHeaders): string | null {
-  // RFC 9110 §7.8: no upgrade was asked for.
-  if (status === 101) return 'the upstream switched protocols';
-  // RFC 9110 §15: a status outside of 100 to 599 is invalid.
-  if (status > 599) return 'the upstream sent an invalid status';
-  const coding: unknown = headers['transfer-encoding'];
-  // RFC 9112 §6.1: with other codings we could not tell where the body ends.
-  if (coding === undefined || (typeof coding === 'string' && coding.toLowerCase() === 'chunked')) return null;
-  return 'the upstream sent a Transfer-Encoding other than chunked';
-}
-
-function codeOf(error: Error): string {
-  return 'code' in error && typeof error.code === 'string' ? error.code : error.name;
-}
-
-/** Faults of the way in which we call undici, or of our own code in its callbacks: bugs, not an upstream that fails. */
-function isOurs(error: Error, code: string): boolean {
-  // A field value of the upstream that Node will not write.
-  if (code === 'ERR_INVALID_CHAR') return false;
-  return code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED' || error instanceof TypeError;
-}
-
-const timeouts: ReadonlySet<string> = new Set([
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'ETIMEDOUT',
-]);
-
-/** The cause is a code, or text of our own: what the upstream sent is not repeated. */
-function denyFor(error: Error, code: string): Deny {
-  if (code === bodyTooLarge) return deny('body_too_large', { close: true });
-  if (timeouts.has(code)) return deny('upstream_timeout', { cause: code });
-  return deny('upstream_failed', { cause: error instanceof Fault ? error.message : code });
 }

@@ -1,64 +1,127 @@
-/** From the claims of an RFC 9068 access token to the AccessToken that the rest of Postern works with. */
+/** From the claims of an access token, in its issuer's dialect, to the AccessToken that the rest of Postern works with. */
 
-import type { AccessToken, Actor } from '../exchange.ts';
+import type { AccessToken } from '../exchange.ts';
 import { isJsonObject } from '../strict-json.ts';
+import { judgeSubject, readActors } from './delegation.ts';
+import { type ClaimPath, type Dialect, firstClaim } from './dialects.ts';
 import { isSha256Text } from './encoding.ts';
 import type { JsonObject } from './jws.ts';
 
-/** Deeper chains than this are refused, never cut: what is cut off could be what a rule asks about. */
-const actorsMax = 8;
-const audienceMax = 64;
+const listItemsMax = 64;
+const rolesMax = 1024;
 // RFC 7800 §3, RFC 9203 §3.2: confirmation methods that exist and that nothing here can confirm. To check jkt and pass
 // over one of these would drop a binding that the issuer asked for.
 const unsupportedConfirmations = ['jwk', 'jwe', 'jku', 'kid', 'osc'] as const;
 
+export type ClaimsOrigin = {
+  readonly dialect: Dialect;
+  readonly source: AccessToken['source'];
+  /** Stands for the token where the issuer gives it no id. Must be the same however the token is written. */
+  readonly digest: string;
+};
+
 /** The token's content, or the check that failed. Times are checked for their type only. */
-export function readAccessTokenClaims(claims: JsonObject): AccessToken | string {
-  const { iss, sub, aud, client_id: clientId, scope, jti, iat, exp, nbf, acr, auth_time: authTime } = claims;
-  // RFC 9068 §2.2: required claims.
+export function readAccessTokenClaims(claims: JsonObject, origin: ClaimsOrigin): AccessToken | string {
+  const { iss, aud, iat, exp } = claims;
+  // RFC 9068 §2.2: required claims, as far as the dialect has them.
   if (!isText(iss)) return 'token has no iss';
-  if (!isText(sub)) return 'token has no sub';
-  if (!isText(clientId)) return 'token has no client_id';
-  if (!isText(jti)) return 'token has no jti';
+  const parties = readParties(claims, origin);
+  if (typeof parties === 'string') return parties;
   if (!isNumericDate(iat)) return 'token iat is not a number';
   if (!isNumericDate(exp)) return 'token exp is not a number';
   const audience = readAudience(aud);
   if (audience === null) return 'token aud is not a string or a list of strings';
-  // Optional ones, which must mean what they seem to mean where they are there.
-  if (nbf !== undefined && !isNumericDate(nbf)) return 'token nbf is not a number';
-  if (scope !== undefined && typeof scope !== 'string') return 'token scope is not a string';
-  if (acr !== undefined && typeof acr !== 'string') return 'token acr is not a string';
-  if (authTime !== undefined && !isNumericDate(authTime)) return 'token auth_time is not a number';
+  const authority = readAuthority(claims, origin.dialect);
+  if (typeof authority === 'string') return authority;
   const confirmation = readConfirmation(claims.cnf);
   if (typeof confirmation === 'string') return confirmation;
   const actors = readActors(claims.act, iss);
   if (typeof actors === 'string') return actors;
-  const actor = actors[0];
+  const { clientId, presenter, subject, jti } = parties;
+  const [actor] = actors;
+  // RFC 8693 §4.1: the outermost act is who presents the token; without one, the client does.
+  const agent = actor === undefined ? { id: presenter, issuer: iss } : { id: actor.sub, issuer: actor.iss };
+  const { authTimeMs } = authority;
+  const { signs } = origin.dialect;
   return deepFreeze({
     issuer: iss,
-    subject: sub,
+    // A token without a subject is nobody's but the client's.
+    subject: subject ?? clientId,
     audience,
     clientId,
-    // RFC 6749 §3.3: separated by single spaces; a stray one adds no scope.
-    scopes: scope === undefined ? [] : scope.split(' ').filter((item) => item !== ''),
     jti,
     issuedAtMs: iat * 1000,
     expiresAtMs: exp * 1000,
-    authTimeMs: authTime === undefined ? null : authTime * 1000,
-    acr: acr ?? null,
+    ...authority,
     claims,
     confirmation,
-    // RFC 8693 §4.1: the outermost act is who presents the token; without one, the client does.
-    agent: actor === undefined ? { id: clientId, issuer: iss } : { id: actor.sub, issuer: actor.iss },
+    agent,
     actors,
+    subjectType: judgeSubject({ claims, subject, clientId, agentId: agent.id, actors, authTimeMs, signs }),
+    source: origin.source,
   });
+}
+
+type Parties = Pick<AccessToken, 'clientId' | 'jti'> & { readonly subject: string | null; readonly presenter: string };
+
+/** Who the token is about, and the token's own name. */
+function readParties(claims: JsonObject, { dialect, digest }: ClaimsOrigin): Parties | string {
+  const subject = firstClaim(claims, dialect.subject) ?? null;
+  if (subject === null ? dialect.isSubjectRequired : !isText(subject)) return `token has no ${nameOf(dialect.subject)}`;
+  const clientId = firstClaim(claims, dialect.client);
+  if (!isText(clientId)) return `token has no ${nameOf(dialect.client)}`;
+  const presenter = dialect.agent === null ? clientId : firstClaim(claims, dialect.agent);
+  if (!isText(presenter)) return `token has no ${nameOf(dialect.agent ?? [])}`;
+  const jti = firstClaim(claims, dialect.id) ?? (dialect.isIdRequired ? null : `sha256:${digest}`);
+  if (!isText(jti)) return `token has no ${nameOf(dialect.id)}`;
+  return { clientId, presenter, subject: isText(subject) ? subject : null, jti };
+}
+
+type Authority = Pick<AccessToken, 'scopes' | 'roles' | 'acr' | 'authTimeMs'>;
+
+/** What the token allows, and how its subject logged in: optional, but to mean what it seems to where it is there. */
+function readAuthority(claims: JsonObject, dialect: Dialect): Authority | string {
+  const { nbf, acr, auth_time: authTime, authorization_details: details } = claims;
+  if (nbf !== undefined && !isNumericDate(nbf)) return 'token nbf is not a number';
+  if (acr !== undefined && typeof acr !== 'string') return 'token acr is not a string';
+  if (authTime !== undefined && !isNumericDate(authTime)) return 'token auth_time is not a number';
+  const scopes = readScopes(firstClaim(claims, dialect.scope), dialect);
+  if (scopes === null) return 'token scope is of another type';
+  const roles = readRoles(firstClaim(claims, dialect.roles));
+  if (roles === null) return 'token roles are not a list of strings';
+  if (!isAuthorizationDetails(details)) return 'token authorization_details is not a list of objects with a type';
+  return { scopes, roles, acr: acr ?? null, authTimeMs: authTime === undefined ? null : authTime * 1000 };
 }
 
 /** RFC 7519 §4.1.3. */
 function readAudience(aud: unknown): readonly string[] | null {
   if (isText(aud)) return [aud];
-  if (!Array.isArray(aud) || aud.length === 0 || aud.length > audienceMax) return null;
+  if (!Array.isArray(aud) || aud.length === 0 || aud.length > listItemsMax) return null;
   return aud.every(isText) ? aud : null;
+}
+
+/** RFC 6749 §3.3: separated by single spaces; a stray one adds no scope. Or a list, as `scp` often is. */
+function readScopes(claim: unknown, { mayListScopes, emptyScopes }: Dialect): readonly string[] | null {
+  if (claim === undefined) return [];
+  const items = typeof claim === 'string' ? claim.split(' ') : claim;
+  if (typeof claim !== 'string' && !mayListScopes) return null;
+  if (!Array.isArray(items) || !items.every((item) => typeof item === 'string')) return null;
+  return items.filter((item) => item !== '' && !emptyScopes.includes(item));
+}
+
+/** One or a list; RFC 9068 §2.2.3.1 allows SCIM's form of an item too (RFC 7643 §2.4), whose value counts. */
+function readRoles(claim: unknown): readonly string[] | null {
+  if (claim === undefined) return [];
+  const items: unknown[] = Array.isArray(claim) ? claim : [claim];
+  if (items.length > rolesMax) return null;
+  const roles = items.map((item) => (isJsonObject(item) ? item.value : item));
+  return roles.every(isText) ? roles : null;
+}
+
+/** RFC 9396 §2: an array of objects, each with a type. What a type allows is for rules that know it. */
+function isAuthorizationDetails(claim: unknown): boolean {
+  if (claim === undefined) return true;
+  return Array.isArray(claim) && claim.every((detail) => isJsonObject(detail) && isText(detail.type));
 }
 
 /**
@@ -79,20 +142,8 @@ function readConfirmation(cnf: unknown): AccessToken['confirmation'] | string {
   return { jkt: jkt ?? null, x5t: x5t ?? null };
 }
 
-/** RFC 8693 §4.1: each act holds the one before it. Outermost first; a missing iss is the token's own. */
-function readActors(outermost: unknown, issuer: string): readonly Actor[] | string {
-  const actors: Actor[] = [];
-  for (let act = outermost; act !== undefined; ) {
-    if (actors.length === actorsMax) return 'token act is nested too deep';
-    if (!isJsonObject(act)) return 'token act is not an object';
-    const { sub, iss = issuer, sub_profile: profile = '', act: inner } = act;
-    if (!isText(sub)) return 'token act has no sub';
-    if (!isText(iss)) return 'token act.iss is not a string';
-    if (typeof profile !== 'string') return 'token act.sub_profile is not a string';
-    actors.push({ iss, sub, profile });
-    act = inner;
-  }
-  return actors;
+function nameOf(paths: readonly ClaimPath[]): string {
+  return paths.map((path) => path.join('.')).join(' or ');
 }
 
 function isText(value: unknown): value is string {

@@ -94,9 +94,10 @@ function identifyDpop(
   if (isDeny(verified)) return verified;
   // A token bound to a key and a certificate needs both.
   if (x5t !== null && !hasCertificate(request, x5t)) return wrongCertificate('DPoP');
-  const { ageMs, hasNonce, singleUse, nextNonce } = verified;
+  if (verified.contentDigest === null && needsDigest(request, route)) return unboundBody;
+  const { ageMs, hasNonce, singleUse, ...said } = verified;
   const possession: Possession = { method: 'dpop', jkt, x5t, proofAgeMs: ageMs, hasNonce, singleUse };
-  return { accessToken, possession, nextNonce };
+  return { accessToken, possession, ...said };
 }
 
 function identifyBearer(accessToken: AccessToken, request: ClientRequest, route: Route): Identity | Deny {
@@ -118,7 +119,7 @@ function identifyBearer(accessToken: AccessToken, request: ClientRequest, route:
     });
   }
   if (x5t === null) {
-    if (route.accepts.includes('bearer')) return { accessToken, possession: unproven('none', null), nextNonce: null };
+    if (route.accepts.includes('bearer')) return { accessToken, possession: unproven('none', null), ...nothingSaid };
     return badToken('Bearer', 'token is not bound to a key', 'Get an access token bound to a key, such as with DPoP.');
   }
   if (!route.accepts.includes('mtls')) {
@@ -126,7 +127,7 @@ function identifyBearer(accessToken: AccessToken, request: ClientRequest, route:
   }
   // RFC 8705 §3: the certificate of this very connection; the scheme stays Bearer.
   if (!hasCertificate(request, x5t)) return wrongCertificate('Bearer');
-  return { accessToken, possession: unproven('mtls', x5t), nextNonce: null };
+  return { accessToken, possession: unproven('mtls', x5t), ...nothingSaid };
 }
 
 function hasCertificate(request: ClientRequest, x5t: string): boolean {
@@ -137,6 +138,22 @@ function hasCertificate(request: ClientRequest, x5t: string): boolean {
 function unproven(method: 'mtls' | 'none', x5t: string | null): Possession {
   return { method, jkt: null, x5t, proofAgeMs: 0, hasNonce: false, singleUse: null };
 }
+
+/** Where there is no proof. */
+const nothingSaid = { nextNonce: null, contentDigest: null, signedReason: undefined };
+
+const writes: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
+/** A write without a body is bound to the empty one, so that no body can be put into it. */
+function needsDigest({ method, bodyBytes }: ClientRequest, { bodyBinding }: Route): boolean {
+  return bodyBinding === 'required' && (writes.has(method) || bodyBytes !== 0);
+}
+
+const unboundBody = deny('proof_invalid', {
+  detail: 'Make a new DPoP proof with a claim content_digest of the body, such as sha-256=:<base64>:.',
+  cause: 'proof has no content_digest, which the route requires',
+  challenge: { scheme: 'DPoP' },
+});
 
 function wrongAudience({ scheme }: Authorization): Deny {
   return deny('audience_mismatch', {

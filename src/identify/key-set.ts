@@ -16,7 +16,10 @@ export type KeySet = {
   find(kid: string | null, algorithm: string): readonly KeyCandidate[] | Deny | Promise<readonly KeyCandidate[] | Deny>;
   /** Whether the issuer still publishes this key, as far as is known and not too long ago. */
   trusts(thumbprint: string): boolean;
-  /** Fetches the keys if there are none, and tells whether there are. For the start, which need not wait for it. */
+  /**
+   * Fetches the keys if there are none and the last failure is long enough ago, and tells whether there are any. For the
+   * start, which need not wait for it, and for probes, which anybody may send.
+   */
   warm(): Promise<boolean>;
   /** How long ago the keys were fetched; null before the first time. */
   ageMs(): number | null;
@@ -108,6 +111,11 @@ export function createKeySet(options: KeySetOptions): KeySet {
     return ageMs > keysMaxStaleMs ? null : current;
   }
 
+  /** For a fetch that is under way, or one that may begin now. */
+  function mayWait(): boolean {
+    return fetching !== null || clock() >= notBeforeMs;
+  }
+
   function unavailable(): Deny {
     const waitMs = Math.max(notBeforeMs - clock(), 0);
     return deny('issuer_unavailable', {
@@ -145,12 +153,11 @@ export function createKeySet(options: KeySetOptions): KeySet {
     find(kid, algorithm) {
       const found = pick(kid, algorithm);
       if (found !== null) return found;
-      const mayWait = fetching !== null || clock() >= notBeforeMs;
-      return mayWait ? pickAfterFetch(kid, algorithm) : miss();
+      return mayWait() ? pickAfterFetch(kid, algorithm) : miss();
     },
     trusts: (thumbprint) => usable()?.thumbprints.has(thumbprint) ?? false,
     async warm() {
-      if (usable() === null) await refresh();
+      if (usable() === null && mayWait()) await refresh();
       return usable() !== null;
     },
     ageMs: () => (current === null ? null : clock() - current.fetchedAtMs),

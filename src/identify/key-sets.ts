@@ -8,7 +8,7 @@ export type KeySets = {
   readonly byIssuer: ReadonlyMap<string, KeySet>;
   /** Fetches every issuer's keys at once, and tells whether all are there. The start need not wait for it. */
   warm(): Promise<boolean>;
-  /** Closes the connections. Keys that are held go on working. */
+  /** Cuts the connections, and with them every fetch under way. Keys that are held go on working. */
   close(): Promise<void>;
 };
 
@@ -63,6 +63,6 @@ export function createKeySets({ issuers, clock, fetchTimeoutMs = 5000, onChange 
       const warmed = await Promise.all([...byIssuer.values()].map((keySet) => keySet.warm()));
       return warmed.every((isWarm) => isWarm);
     },
-    close: () => dispatcher.close(),
+    close: () => dispatcher.destroy(),
   };
 }

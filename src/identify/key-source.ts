@@ -1,10 +1,11 @@
 /** Where an issuer's JWK Set comes from: a file, an address, or the issuer's own metadata. */
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { type Dispatcher, request } from 'undici';
 import { Fault } from '../errors.ts';
 import { isJsonObject, parseStrictJsonBytes } from '../strict-json.ts';
+import { contentTypeOf, discardResponseBody, readResponseBody } from './response-body.ts';
 
 export type KeySource = { readonly jwksFile: string } | { readonly jwksUri: string } | 'discovery';
 
@@ -94,7 +95,7 @@ async function fetchDocument(url: string, dispatcher: Dispatcher, signal: AbortS
     });
     const problem = answerProblem(statusCode, headers['content-type']);
     if (problem !== null) {
-      body.on('error', () => undefined).destroy();
+      discardResponseBody(body);
       throw new Fault('issuer_fetch', `${url} ${problem}.`);
     }
     return await readBody(body, url);
@@ -106,19 +107,14 @@ async function fetchDocument(url: string, dispatcher: Dispatcher, signal: AbortS
 
 function answerProblem(status: number, contentType: string | string[] | undefined): string | null {
   if (status !== 200) return `answered ${status}`;
-  const type = typeof contentType === 'string' ? (contentType.split(';')[0] ?? '').trim().toLowerCase() : '';
+  const type = contentTypeOf(contentType);
   return type === 'application/json' || type.endsWith('+json') ? null : 'is not served as JSON';
 }
 
 async function readBody(body: Dispatcher.ResponseData['body'], url: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > documentBytesMax) throw new Fault('issuer_fetch', `${url} is larger than ${documentBytesMax} bytes.`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+  const document = await readResponseBody(body, documentBytesMax);
+  if (document !== null) return document;
+  throw new Fault('issuer_fetch', `${url} is larger than ${documentBytesMax} bytes.`);
 }
 
 async function readDocument(path: string): Promise<Buffer> {

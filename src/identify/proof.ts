@@ -3,8 +3,9 @@
 import { LRUCache } from 'lru-cache';
 import { type Deny, deny } from '../decision.ts';
 import { Fault } from '../errors.ts';
-import type { Possession } from '../exchange.ts';
+import type { ContentDigest, Possession } from '../exchange.ts';
 import { allowedAlgorithms } from './algorithms.ts';
+import { readContentDigest } from './content-digest.ts';
 import { equalInConstantTime, sha256 } from './encoding.ts';
 import { createMatchHtu, type MatchHtu } from './htu.ts';
 import { decodeSignature, type JsonObject, parseJwsPart, splitCompactJws } from './jws.ts';
@@ -29,6 +30,9 @@ export type VerifiedProof = {
   readonly singleUse: NonNullable<Possession['singleUse']>;
   /** A newer nonce than the one that the client used, when that one is about to expire. */
   readonly nextNonce: string | null;
+  /** What the body must hash to; whoever reads the body compares. */
+  readonly contentDigest: readonly ContentDigest[] | null;
+  readonly signedReason: unknown;
 };
 
 export type VerifyProof = (proof: string, context: ProofContext) => VerifiedProof | Deny;
@@ -116,6 +120,8 @@ export function createVerifyProof(options: VerifyProofOptions): VerifyProof {
       hasNonce: nonce !== 'off',
       singleUse: singleUseOf(header.jkt, claims, settings.window, nowMs),
       nextNonce: nonce === 'previous' && nonces !== null ? nonces.issue() : null,
+      contentDigest: claims.contentDigest,
+      signedReason: payload.reason,
     };
   };
 }
@@ -125,9 +131,13 @@ function prepare(header: ProofHeader): ReadyKey | null {
   return key === null ? null : { jkt: header.jkt, isSignature: createIsSignature(header.algorithm, key) };
 }
 
-type ProofClaims = { readonly jti: string; readonly iatMs: number };
+type ProofClaims = {
+  readonly jti: string;
+  readonly iatMs: number;
+  readonly contentDigest: readonly ContentDigest[] | null;
+};
 
-/** What the store needs of the claims, or the check that failed. Claims not named here are tolerated (§4.2). */
+/** What later stages need of the claims, or the check that failed. Claims not named here are tolerated (§4.2). */
 function checkClaims(
   payload: JsonObject,
   context: ProofContext,
@@ -155,7 +165,9 @@ function checkClaims(
   }
   // RFC 9449 §4.3 (9).
   if (typeof htu !== 'string' || !matchHtu(htu, context.path)) return 'proof htu differs from the request';
-  return { jti, iatMs };
+  // A private claim (RFC 9449 §4.2). A client that sets it means it, so one that can't be read is no proof of the body.
+  const contentDigest = payload.content_digest === undefined ? null : readContentDigest(payload.content_digest);
+  return typeof contentDigest === 'string' ? contentDigest : { jti, iatMs, contentDigest };
 }
 
 /** RFC 7519 §2: a JSON number, fractions allowed, that a double can hold. */

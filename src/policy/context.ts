@@ -2,6 +2,7 @@
 
 import type { AccessToken, Exchange, Fields, Identity, Possession, Route, Source } from '../exchange.ts';
 import { itemsMax } from './bounds.ts';
+import { convertValue } from './document.ts';
 import { createTokenParts, type TokenParts } from './token-parts.ts';
 import {
   type ActRecord,
@@ -37,6 +38,8 @@ export type Context = {
   readonly unfit: string | null;
 };
 
+const nothing = { value: undefined, exceeded: null };
+
 /** Request fields that hold credentials; rules never see them. */
 const credentialFields: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'dpop', 'cookie']);
 
@@ -44,6 +47,7 @@ const credentialFields: ReadonlySet<string> = new Set(['authorization', 'proxy-a
 export function createContextBuilder({ reads }: { readonly reads: ReadonlySet<string> }) {
   const readsHeaders = reads.has('request.headers');
   const readsQuery = reads.has('request.query');
+  const readsBody = reads.has('request.body');
   const partsOf = createTokenParts(reads);
   const routes = new WeakMap<Route, RouteRecord>();
 
@@ -51,22 +55,25 @@ export function createContextBuilder({ reads }: { readonly reads: ReadonlySet<st
   return (exchange: Exchange): Context => {
     const { identity, route } = exchange;
     const { request, query } = buildRequest(exchange, readsHeaders, readsQuery);
+    const body = readsBody ? convertValue(exchange.heldBody?.json) : nothing;
+    request.body = body.value;
     if (identity === null || route === null) throw new TypeError('a context needs a route and an identity');
     const parts = partsOf(identity.accessToken);
     return {
       request,
       source: buildSource(exchange.source),
-      connection: buildConnection(exchange.source),
+      // A proxy may forward the certificate of the client, which is known only once the request has been vetted.
+      connection: buildConnection((exchange.request ?? exchange).source),
       token: buildToken(identity, parts, exchange.arrivedAtMs),
       jwt: parts.claims,
-      pop: buildPossession(identity.possession),
+      pop: buildPossession(identity.possession, exchange.heldBody?.isBound === true),
       agent: parts.agent,
       subject: parts.subject,
       act: parts.act,
       rate: undefined,
       route: routeRecord(routes, route),
       now: new Date(exchange.arrivedAtMs),
-      unfit: parts.unfit ?? query,
+      unfit: parts.unfit ?? query ?? (body.exceeded === null ? null : `request.body: ${body.exceeded}`),
     };
   };
 }
@@ -105,7 +112,7 @@ function buildRequest(exchange: Exchange, readsHeaders: boolean, readsQuery: boo
   request.id = exchange.id;
   request.time = new Date(exchange.arrivedAtMs);
   request.size = asked.bodyBytes === null ? undefined : BigInt(asked.bodyBytes);
-  request.reason = exchange.statedReason ?? '';
+  request.reason = exchange.statedReason?.text ?? '';
   if (readsHeaders) request.headers = joinHeaders(asked.fields);
   if (!readsQuery) return { request, query: null };
   const parsed = parseQuery(query ?? '');
@@ -175,13 +182,14 @@ function buildRoute({ name, audience, upstream }: Route): RouteRecord {
   return record;
 }
 
-function buildPossession(possession: Possession): PossessionRecord {
+function buildPossession(possession: Possession, isBodyBound: boolean): PossessionRecord {
   const record = new PossessionRecord();
   record.method = possession.method;
   record.jkt = possession.jkt ?? undefined;
   record.x5t = possession.x5t ?? undefined;
   record.proof_age = BigInt(Math.floor(possession.proofAgeMs / 1000));
   record.nonce = possession.hasNonce;
+  record.body_bound = isBodyBound;
   return record;
 }
 
@@ -193,6 +201,7 @@ function buildToken({ accessToken }: Identity, parts: TokenParts, nowMs: number)
   record.aud = accessToken.audience;
   record.client_id = accessToken.clientId;
   record.scopes = accessToken.scopes;
+  record.roles = accessToken.roles;
   record.jti = accessToken.jti;
   record.issued_at = parts.issuedAt;
   record.expires_at = parts.expiresAt;

@@ -3,13 +3,27 @@
 import { documentCharsMax, documentDepthMax, documentNodesMax, itemsMax } from './bounds.ts';
 
 /** What may still be converted, and the first bound that was exceeded. */
-type Budget = { nodes: number; chars: number; exceeded: string | null };
+type Budget = { nodes: number; chars: number; exceeded: string | null; readonly keepsPlaces: boolean };
 
 /** The members of a JSON object; a string says which bound they exceed. */
 export function convertDocument(document: Readonly<Record<string, unknown>>): ReadonlyMap<string, unknown> | string {
-  const budget: Budget = { nodes: documentNodesMax, chars: documentCharsMax, exceeded: null };
+  const budget = newBudget(false);
   const converted = convertObject(document, documentDepthMax, budget);
   return budget.exceeded ?? converted;
+}
+
+/**
+ * Any JSON value; undefined for null and for undefined. Where a bound is exceeded there is no value at all. In a list an
+ * empty Map stands for null, so that an item has the same index for a rule as for whoever reads the JSON after it.
+ */
+export function convertValue(json: unknown): { readonly value: unknown; readonly exceeded: string | null } {
+  const budget = newBudget(true);
+  const value = convert(json, documentDepthMax + 1, budget);
+  return { value: budget.exceeded === null ? value : undefined, exceeded: budget.exceeded };
+}
+
+function newBudget(keepsPlaces: boolean): Budget {
+  return { nodes: documentNodesMax, chars: documentCharsMax, exceeded: null, keepsPlaces };
 }
 
 function convertObject(object: object, depth: number, budget: Budget): ReadonlyMap<string, unknown> {
@@ -44,8 +58,11 @@ function convert(value: unknown, depth: number, budget: Budget): unknown {
     budget.exceeded = `a list has more than ${itemsMax} items`;
     return undefined;
   }
-  return value.map((item) => convert(item, depth - 1, budget)).filter((item) => item !== undefined);
+  const items = value.map((item) => convert(item, depth - 1, budget));
+  return budget.keepsPlaces ? items.map((item) => item ?? nothing) : items.filter((item) => item !== undefined);
 }
+
+const nothing: ReadonlyMap<string, unknown> = new Map();
 
 function spend(budget: Budget, chars: number): void {
   budget.nodes--;

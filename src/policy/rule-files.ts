@@ -46,6 +46,8 @@ type Options = {
 const fileBytesMax = 1_048_576;
 const filesMax = 1000;
 const folderDepthMax = 16;
+// A path that was not meant, such as the root folder, is not to be searched for minutes.
+const entriesMax = 10_000;
 
 /** Throws a ConfigurationFault with every problem found; a rule set is good as a whole or not at all. */
 export async function loadRules({ paths, routes, compile }: Options): Promise<RuleSet> {
@@ -76,16 +78,26 @@ export async function loadRules({ paths, routes, compile }: Options): Promise<Ru
   return { rules, hash: hashOf(rules), reads: new Set(rules.flatMap((rule) => [...rule.when.reads])) };
 }
 
+type Search = { readonly files: Set<string>; readonly problems: Problem[]; entriesLeft: number };
+
 /** Files as given, folders sorted; each file once, however often it is reached. */
 async function findFiles(paths: readonly string[], problems: Problem[]): Promise<readonly string[]> {
-  const files = new Set<string>();
-  for (const path of paths) await collect(path, 0, files, problems);
-  if (files.size <= filesMax) return [...files];
+  const search: Search = { files: new Set(), problems, entriesLeft: entriesMax };
+  for (const path of paths) await collect(path, 0, search);
+  if (search.entriesLeft < 0) {
+    problems.push({
+      file: paths[0] ?? 'rules',
+      message: `there are more than ${entriesMax} files and folders to search`,
+    });
+    return [];
+  }
+  if (search.files.size <= filesMax) return [...search.files];
   problems.push({ file: paths[0] ?? 'rules', message: `there are more than ${filesMax} rule files` });
   return [];
 }
 
-async function collect(path: string, depth: number, files: Set<string>, problems: Problem[]): Promise<void> {
+async function collect(path: string, depth: number, search: Search): Promise<void> {
+  const { files, problems } = search;
   try {
     const found = await stat(path);
     if (found.isFile()) {
@@ -97,8 +109,12 @@ async function collect(path: string, depth: number, files: Set<string>, problems
       problems.push({ file: path, message: `lies more than ${folderDepthMax} folders deep` });
     } else {
       const entries = await readdir(path, { withFileTypes: true });
+      search.entriesLeft -= entries.length;
       const names = entries.filter((entry) => isWanted(entry.name, entry.isDirectory())).map((entry) => entry.name);
-      for (const name of names.toSorted()) await collect(join(path, name), depth + 1, files, problems);
+      for (const name of names.toSorted()) {
+        if (search.entriesLeft < 0) return;
+        await collect(join(path, name), depth + 1, search);
+      }
     }
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';

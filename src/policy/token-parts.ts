@@ -57,6 +57,7 @@ function unfitness(
   if (typeof details === 'string') return `token.authorization_details: ${details}`;
   const lists = [
     ['token.scopes', accessToken.scopes],
+    ['token.roles', accessToken.roles],
     ['token.aud', accessToken.audience],
     ['act.chain', accessToken.actors],
   ] as const;
@@ -71,8 +72,15 @@ function convertDetails(claim: unknown): readonly Claims[] | string {
   const converted = convertDocument({ claim });
   if (typeof converted === 'string') return converted;
   const details = converted.get('claim');
+  // A rule that lists the members which it understands must see every member, and a null one would be left out.
+  if (holdsNull(claim)) return 'a member is null';
   const isList = Array.isArray(claim) && Array.isArray(details) && details.length === claim.length;
   return isList && details.every((detail) => detail instanceof Map) ? details : 'not an array of objects';
+}
+
+/** For values that convertDocument has found to be within its bounds. */
+function holdsNull(value: unknown): boolean {
+  return value === null || (typeof value === 'object' && Object.values(value).some(holdsNull));
 }
 
 function buildAgent({ agent }: AccessToken): AgentRecord {
@@ -82,26 +90,13 @@ function buildAgent({ agent }: AccessToken): AgentRecord {
   return record;
 }
 
-/**
- * Who the agent acts for. With client credentials (RFC 9068 §2.2) the subject is the client itself: no human. A human
- * is believed only where the token gives a sign of one: a time of login, a profile that says so, or delegation from
- * somebody else than the agent (RFC 8693 §4.1). Without a sign the type is unknown and `human` is false.
- */
-function buildSubject(accessToken: AccessToken): SubjectRecord {
-  const { subject, clientId, agent } = accessToken;
-  const isAgent = subject === clientId || subject === agent.id;
+/** Who the agent acts for. What the subject is was judged when the token was verified. */
+function buildSubject({ subject, subjectType }: AccessToken): SubjectRecord {
   const record = new SubjectRecord();
   record.id = subject;
-  record.human = !isAgent && hasHumanSign(accessToken);
-  record.type = isAgent ? 'agent' : record.human ? 'user' : 'unknown';
+  record.human = subjectType === 'user';
+  record.type = subjectType;
   return record;
-}
-
-/** The caller knows that the subject is not the agent, so any actor differs from it. */
-function hasHumanSign({ authTimeMs, claims, actors }: AccessToken): boolean {
-  if (authTimeMs !== null || actors.length > 0) return true;
-  const profile = claims.sub_profile;
-  return typeof profile === 'string' && profile.split(' ').includes('user');
 }
 
 function buildAct({ actors }: AccessToken): ActRecord {
@@ -111,6 +106,7 @@ function buildAct({ actors }: AccessToken): ActRecord {
     link.iss = actor.iss;
     link.sub = actor.sub;
     link.profile = actor.profile;
+    link.verified = actor.verified;
     return link;
   });
   record.depth = BigInt(actors.length);

@@ -20,6 +20,7 @@ export class RequestRecord {
   id = '';
   time: Date | undefined = undefined;
   size: bigint | undefined = undefined;
+  body: unknown = undefined;
   reason = '';
 }
 
@@ -40,6 +41,7 @@ export class TokenRecord {
   aud: readonly string[] = [];
   client_id = '';
   scopes: readonly string[] = [];
+  roles: readonly string[] = [];
   jti = '';
   issued_at: Date | undefined = undefined;
   expires_at: Date | undefined = undefined;
@@ -74,6 +76,7 @@ export class ActorRecord {
   iss = '';
   sub = '';
   profile = '';
+  verified = false;
 }
 
 export class ActRecord {
@@ -111,6 +114,7 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
       id: 'string',
       time: timestamp,
       size: 'int',
+      body: 'dyn',
       reason: 'string',
     },
   },
@@ -131,6 +135,7 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
       aud: 'list<string>',
       client_id: 'string',
       scopes: 'list<string>',
+      roles: 'list<string>',
       jti: 'string',
       issued_at: timestamp,
       expires_at: timestamp,
@@ -154,7 +159,12 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
     ctor: SubjectRecord,
     fields: { id: 'string', type: 'string', human: 'bool' },
   },
-  { variable: null, name: 'Actor', ctor: ActorRecord, fields: { iss: 'string', sub: 'string', profile: 'string' } },
+  {
+    variable: null,
+    name: 'Actor',
+    ctor: ActorRecord,
+    fields: { iss: 'string', sub: 'string', profile: 'string', verified: 'bool' },
+  },
   { variable: 'act', name: 'Act', ctor: ActRecord, fields: { chain: 'list<Actor>', depth: 'int' } },
   {
     variable: 'route',
@@ -166,7 +176,7 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
 
 /** Fields that may be absent. Every other field of a record can be read without a failure. */
 export const optionalFields: ReadonlySet<string> = new Set([
-  ...['size', 'acr', 'auth_time', 'jkt', 'x5t', 'sha256_peer_certificate_digest', 'uri_san_peer_certificate'],
+  ...['size', 'body', 'acr', 'auth_time', 'jkt', 'x5t', 'sha256_peer_certificate_digest', 'uri_san_peer_certificate'],
 ]);
 
 // A record has no prototype beyond its own, so there is nothing behind it even for an engine that would look.

@@ -22,6 +22,8 @@ export function bodyBytesOf(fields: Fields, version: '1.0' | '1.1'): number | nu
     if (codings.length !== 1 || codings[0]?.toLowerCase() !== 'chunked') {
       return malformed('a Transfer-Encoding other than chunked');
     }
+    // Node's parser says nothing of whatever is wrong with the chunks of a request with Upgrade, and waits.
+    if (fields.has('upgrade')) return malformed('Transfer-Encoding together with Upgrade');
     return null;
   }
   if (lengths === undefined) return 0;

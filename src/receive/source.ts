@@ -25,11 +25,7 @@ export function trustedProxyProblems(trustedProxies: readonly string[]): readonl
 export function createReadSource(
   trustedProxies: readonly string[],
 ): (incoming: Pick<IncomingMessage, 'socket' | 'rawHeaders'>) => Source {
-  const trusted = new BlockList();
-  for (const range of trustedProxies) {
-    if (!addRange(trusted, range)) throw new Fault('configuration', `listen.trustedProxies: ${range} is no range`);
-  }
-  const isTrusted = (address: string) => trusted.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  const isTrusted = createIsTrusted(trustedProxies);
   const peers = new WeakMap<Socket, Source>();
   return (incoming) => {
     const { socket } = incoming;
@@ -38,10 +34,27 @@ export function createReadSource(
       peer = readPeer(socket);
       peers.set(socket, peer);
     }
-    if (trustedProxies.length === 0 || isIP(peer.address) === 0 || !isTrusted(peer.address)) return peer;
+    if (!isTrusted(peer.address)) return peer;
     const address = forwardedFor(incoming.rawHeaders, isTrusted);
     // The port is the proxy's own, and says nothing about the client.
     return address === null ? peer : { ...peer, address, port: 0 };
+  };
+}
+
+/** Whether the peer of a connection is one of these proxies, whatever it forwards. Throws Fault on a range that is none. */
+export function createIsTrustedPeer(trustedProxies: readonly string[]): (socket: Socket) => boolean {
+  const isTrusted = createIsTrusted(trustedProxies);
+  return (socket) => isTrusted(plainAddress(socket.remoteAddress ?? ''));
+}
+
+function createIsTrusted(trustedProxies: readonly string[]): (address: string) => boolean {
+  const trusted = new BlockList();
+  for (const range of trustedProxies) {
+    if (!addRange(trusted, range)) throw new Fault('configuration', `listen.trustedProxies: ${range} is no range`);
+  }
+  return (address) => {
+    const version = trustedProxies.length === 0 ? 0 : isIP(address);
+    return version !== 0 && trusted.check(address, version === 6 ? 'ipv6' : 'ipv4');
   };
 }
 
@@ -51,7 +64,7 @@ function readPeer(socket: Socket): Source {
     address: plainAddress(socket.remoteAddress ?? ''),
     port: socket.remotePort ?? 0,
     tls: isTls,
-    certificate: isTls ? certificateOf(socket.getPeerX509Certificate()) : null,
+    certificate: isTls ? certificateOf(socket.getPeerX509Certificate(), socket.authorized) : null,
   };
 }
 
@@ -61,12 +74,13 @@ function plainAddress(address: string): string {
   return isMapped ? address.slice(7) : address;
 }
 
-function certificateOf(certificate: X509Certificate | undefined): ClientCertificate | null {
+function certificateOf(certificate: X509Certificate | undefined, isVerified: boolean): ClientCertificate | null {
   if (certificate === undefined) return null;
   return {
     // RFC 8705 §3.1: base64url of SHA-256 over the DER encoding.
     thumbprint: hash('sha256', certificate.raw, 'base64url'),
-    uriSan: firstUri(certificate.subjectAltName ?? ''),
+    // RFC 8705 §2.2: a certificate that nobody vouches for proves a key. Whoever made it chose the names in it.
+    uriSan: isVerified ? firstUri(certificate.subjectAltName ?? '') : null,
   };
 }
 

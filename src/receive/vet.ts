@@ -3,17 +3,25 @@
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config/schema.ts';
 import { type Deny, deny, isDeny } from '../decision.ts';
-import type { ClientRequest, Fields } from '../exchange.ts';
+import type { ClientRequest, Fields, PathOddity, Source } from '../exchange.ts';
 import { listOf, readFields } from './fields.ts';
+import { createReadForwardedCertificate, usualFields } from './forwarded-certificate.ts';
 import { bodyBytesOf } from './framing.ts';
-import { createReadSource } from './source.ts';
+import { createIsTrustedPeer, createReadSource } from './source.ts';
 import { vetTarget } from './target.ts';
+import { webSocketKeyOf } from './web-socket.ts';
 
 export type VetOptions = {
   readonly limits: Pick<Config['limits'], 'headers' | 'headerCount' | 'url'>;
   /** Accepted Host values, lower case; any where undefined. */
   readonly hosts: readonly string[] | undefined;
   readonly trustedProxies: readonly string[];
+  /** What at least one route has opted in to. */
+  readonly allowInPath?: readonly PathOddity[];
+  /** The field in which trusted proxies, and nobody else, say which certificate the client has shown them. */
+  readonly certificateField?: Config['listen']['clientCertificateField'];
+  /** A certificate field came from a peer that is not trusted, or in a spelling that no proxy of ours writes. */
+  readonly onSpoofedField?: () => void;
   /** Further names that no Connection field may nominate: those that credentials and the stated reason use. */
   readonly protectedFields?: readonly string[];
 };
@@ -42,10 +50,10 @@ const hostForm = /^(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
 /** Looks at framing, fields, host and target. Who asks is not its matter: Authorization and DPoP are for identify. */
 export function createVet(options: VetOptions): (incoming: IncomingMessage) => ClientRequest | Deny {
   const { limits } = options;
-  const readSource = createReadSource(options.trustedProxies);
+  const readClient = createReadClient(options);
   const hosts = options.hosts === undefined ? null : new Set(options.hosts);
   const isProtected = new Set([...protectedByDefault, ...(options.protectedFields ?? [])]);
-  const targetLimits = { bytesMax: limits.url };
+  const targetOptions = { bytesMax: limits.url, allowed: new Set(options.allowInPath) };
 
   return (incoming) => {
     const version = incoming.httpVersion;
@@ -63,11 +71,53 @@ export function createVet(options: VetOptions): (incoming: IncomingMessage) => C
     const method = incoming.method ?? '';
     // RFC 9110 §9.3.8 and §9.3.6: TRACE would send the credential back, CONNECT would open a tunnel.
     if (method === 'TRACE' || method === 'CONNECT') return deny('method_not_allowed', { close: true });
-    const target = vetTarget(incoming.url ?? '', targetLimits);
+    const webSocketKey = webSocketKeyOf(fields, 'upgrade' in incoming && incoming.upgrade === true);
+    if (typeof webSocketKey === 'object') return webSocketKey;
+    const target = vetTarget(incoming.url ?? '', targetOptions);
     if (isDeny(target)) return target;
     if (hosts !== null && !hosts.has(host) && !hosts.has(withoutPort(host))) return deny('no_route');
-    return { method, target, host, fields, bodyBytes, source: readSource(incoming) };
+    const source = readClient(incoming, fields);
+    if (isDeny(source)) return source;
+    const request = { method, target, host, fields, bodyBytes, source };
+    return webSocketKey === undefined ? request : { ...request, webSocketKey };
   };
+}
+
+type ReadClient = (incoming: IncomingMessage, fields: Map<string, string[]>) => Source | Deny;
+
+/** Where the request comes from, with the certificate that a trusted proxy has seen. Takes that field out of `fields`. */
+function createReadClient({ trustedProxies, certificateField, onSpoofedField }: VetOptions): ReadClient {
+  const readSource = createReadSource(trustedProxies);
+  if (certificateField === undefined) return readSource;
+  const name = certificateField.field ?? usualFields[certificateField.format];
+  const plainName = plainSpelling(name);
+  const isTrustedPeer = createIsTrustedPeer(trustedProxies);
+  const read = createReadForwardedCertificate(certificateField.format);
+  return (incoming, fields) => {
+    const source = readSource(incoming);
+    const values = fields.get(name) ?? [];
+    const isTrusted = isTrustedPeer(incoming.socket);
+    let isSpoofed = !isTrusted && values.length > 0;
+    fields.delete(name);
+    // Servers that hand fields on as variables cannot tell these spellings from the name itself.
+    for (const other of fields.keys()) {
+      if (other.length !== name.length || plainSpelling(other) !== plainName) continue;
+      fields.delete(other);
+      isSpoofed = true;
+    }
+    if (isSpoofed) onSpoofedField?.();
+    if (!isTrusted) return source;
+    if (values.length > 1) return malformed('more than one client certificate field');
+    const certificate = read(values[0] ?? '');
+    if (typeof certificate === 'string') return malformed(`a client certificate field with ${certificate}`);
+    // Never the certificate of this connection, which is the proxy's own.
+    return { ...source, certificate };
+  };
+}
+
+/** Underscores and dots as dashes. */
+function plainSpelling(name: string): string {
+  return name.replaceAll('_', '-').replaceAll('.', '-');
 }
 
 /** RFC 9112 §3.2: exactly one Host on HTTP/1.1. Stricter: not an empty one, and at most one on 1.0. */
@@ -91,16 +141,12 @@ function connectionProblem(fields: Map<string, string[]>, isProtected: ReadonlyS
   const connection = fields.get('connection');
   if (connection !== undefined && !(connection.length === 1 && isOption.has(connection[0] ?? ''))) {
     for (const name of listOf(fields, 'connection')) {
-      const plainName = name.replaceAll('_', '-').replaceAll('.', '-');
+      const plainName = plainSpelling(name);
       if (isProtected.has(plainName) || plainName.startsWith('postern-')) {
         return malformed('a Connection field that names a protected field');
       }
       if (name !== 'upgrade' && name !== 'connection') fields.delete(name);
     }
-  }
-  // Any other upgrade may be ignored (RFC 9110 §7.8). A WebSocket client would wait for an answer that never comes.
-  if (listOf(fields, 'upgrade').some((protocol) => protocol.startsWith('websocket'))) {
-    return malformed('an upgrade to WebSocket');
   }
   return null;
 }

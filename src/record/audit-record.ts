@@ -16,6 +16,11 @@ export function auditLine(exchange: Exchange): string {
   return `${JSON.stringify(exchangePart(exchange)).slice(0, -1)},${tokenJson(accessToken)}`;
 }
 
+/** A revocation made or lifted, in the same log as the decisions that it changes. */
+export function revocationLine(action: 'revoked' | 'lifted', entry: object, nowMs: number): string {
+  return JSON.stringify({ type: 'revocation', v: 1, time: new Date(nowMs).toISOString(), action, revocation: entry });
+}
+
 const noTokenJson = JSON.stringify(tokenPart(null)).slice(1);
 const tokenJsons = new WeakMap<AccessToken, string>();
 
@@ -33,7 +38,7 @@ function tokenJson(accessToken: AccessToken | null): string {
 function tokenPart(accessToken: AccessToken | null) {
   return {
     agent: accessToken?.agent ?? null,
-    subject: accessToken === null ? null : { id: accessToken.subject, issuer: accessToken.issuer },
+    subject: accessToken === null ? null : subjectOf(accessToken),
     act: accessToken === null ? null : { chain: accessToken.actors, depth: accessToken.actors.length },
     token: accessToken === null ? null : tokenOf(accessToken),
   };
@@ -54,11 +59,17 @@ function exchangePart(exchange: Exchange) {
     rules: decision?.matches ?? [],
     policy: exchange.policyHash,
     route: exchange.route?.name ?? null,
-    stated_reason: exchange.statedReason,
+    stated_reason: exchange.statedReason?.text ?? null,
+    stated_reason_source: exchange.statedReason?.source ?? null,
     pop:
       identity === null
         ? null
-        : { method: identity.possession.method, jkt: identity.possession.jkt, x5t: identity.possession.x5t },
+        : {
+            method: identity.possession.method,
+            jkt: identity.possession.jkt,
+            x5t: identity.possession.x5t,
+            body_bound: exchange.heldBody?.isBound ?? false,
+          },
     rates: exchange.rates === null ? null : Object.fromEntries(exchange.rates),
     request: {
       method: request?.method ?? clip(exchange.rawMethod),
@@ -80,12 +91,17 @@ function exchangePart(exchange: Exchange) {
   };
 }
 
+function subjectOf({ subject, issuer, subjectType }: AccessToken) {
+  return { id: subject, issuer, type: subjectType, human: subjectType === 'user' };
+}
+
 function tokenOf(accessToken: AccessToken) {
   return {
     iss: accessToken.issuer,
     aud: accessToken.audience,
     client_id: accessToken.clientId,
     jti: accessToken.jti,
+    source: accessToken.source,
     scopes: accessToken.scopes,
     expires_at: new Date(accessToken.expiresAtMs).toISOString(),
   };

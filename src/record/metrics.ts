@@ -10,18 +10,21 @@ const upstreamBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 /** What is read when Prometheus asks, not when it changes. */
 export type MetricSources = {
   readonly version: string;
-  /** Milliseconds since the credential was last read well, by name. */
+  /** Milliseconds since the secret was written, by credential; absent while it cannot be had. */
   readonly credentialAgesMs: () => Iterable<readonly [string, number]>;
   /** Milliseconds since the issuer's keys were last fetched well, by issuer; absent while there are none. */
   readonly keySetAgesMs: () => Iterable<readonly [string, number]>;
+  readonly isStoreUp: () => Promise<boolean>;
   /** Null while the store cannot say. */
   readonly countRevocations: () => Promise<number | null>;
 };
 
 export type Metrics = {
   readonly observe: (exchange: Exchange) => void;
-  readonly observeStore: (isUp: boolean, seconds: number) => void;
+  readonly observeStore: (seconds: number) => void;
   readonly countRuleError: (rule: string) => void;
+  /** A field that speaks of a client certificate, from a peer that is not believed. */
+  readonly countSpoofedField: () => void;
   readonly countAuditRecords: (sink: string, outcome: 'written' | 'failed', count: number) => void;
   readonly contentType: string;
   readonly expose: () => Promise<string>;
@@ -76,13 +79,25 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: ['rule'],
     registers,
   });
-  const storeUp = new Gauge({ name: 'postern_store_up', help: '1 while the store answers, else 0', registers });
+  new Gauge({
+    name: 'postern_store_up',
+    help: '1 if the store answered when this was read, else 0',
+    registers,
+    async collect() {
+      this.set((await sources.isStoreUp()) ? 1 : 0);
+    },
+  });
   const storeSeconds = register({
     name: 'postern_store_seconds',
     help: 'Time of one store round trip',
     labelNames: [],
     buckets: decisionBuckets,
   }).series();
+  const spoofedFields = new Counter({
+    name: 'postern_spoofed_fields_total',
+    help: 'Client certificate fields from peers that are not trusted proxies; dropped',
+    registers,
+  });
   const auditRecords = new Counter({
     name: 'postern_audit_records_total',
     help: 'Audit records by sink and outcome',
@@ -92,7 +107,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   gaugeOnRead(
     registry,
     'postern_credential_age_seconds',
-    'Since the secret was last read well',
+    'Since the file with the secret was written, or the environment was read',
     'credential',
     sources.credentialAgesMs,
   );
@@ -109,7 +124,8 @@ export function createMetrics(sources: MetricSources): Metrics {
     registers,
     async collect() {
       const count = await sources.countRevocations();
-      if (count === null) this.reset();
+      // A reset would leave the value 0 behind, which says that nothing is revoked.
+      if (count === null) this.remove();
       else this.set(count);
     },
   });
@@ -138,11 +154,9 @@ export function createMetrics(sources: MetricSources): Metrics {
         if (!failed) ruleMatches.inc({ rule: id, effect, mode });
       }
     },
-    observeStore(isUp, seconds) {
-      storeUp.set(isUp ? 1 : 0);
-      storeSeconds.observe(seconds);
-    },
+    observeStore: (seconds) => storeSeconds.observe(seconds),
     countRuleError: (rule) => ruleErrors.inc({ rule }),
+    countSpoofedField: () => spoofedFields.inc(),
     countAuditRecords: (sink, outcome, count) => auditRecords.inc({ sink, outcome }, count),
     contentType: registry.contentType,
     expose: () => registry.metrics(),

@@ -1,30 +1,55 @@
 /** Routes from configuration, and what stands against them. */
 
+import { Server } from 'node:http';
 import type { Config } from '../config/schema.ts';
 import type { ConfigurationProblem } from '../errors.ts';
-import type { Route } from '../exchange.ts';
+import type { PossessionMethod, Route } from '../exchange.ts';
+import { resourceMetadataUrl } from './resource-metadata.ts';
 
 /** Assumes a configuration without routeProblems. */
 export function createRoutes(config: Config): readonly Route[] {
   return config.routes.map((route) => {
     const upstream = new URL(route.upstream);
+    const pathPrefix = withoutLastSlash(route.match.pathPrefix) || '/';
     return Object.freeze({
       name: route.name,
-      pathPrefix: withoutLastSlash(route.match.pathPrefix) || '/',
+      pathPrefix,
       hosts: route.match.hosts ?? null,
       methods: route.match.methods,
       upstream: { origin: upstream.origin, basePath: withoutLastSlash(upstream.pathname) },
       stripPrefix: route.stripPrefix,
       audience: route.audience,
       credential: route.credential,
-      accepts: route.accept ?? config.proof.accept,
+      accepts: acceptedMethods(config, route.accept),
       bodyBytesMax: route.maxBody ?? config.limits.body,
+      bodyBinding: route.bodyBinding,
+      jsonBytesMax: route.inspectBody.json ? route.inspectBody.max : null,
       headersTimeoutMs: route.timeouts.headers,
       bodyTimeoutMs: route.timeouts.body,
       forwardFields: route.forwardFields,
+      webSocket: route.websocket,
+      endsAtTokenExpiry: route.endAtTokenExpiry,
+      allowInPath: route.allowInPath,
+      scopes: route.scopes,
+      resourceMetadata: resourceMetadataUrl(config.listen.publicOrigin, pathPrefix),
+      cors: route.cors === undefined ? null : corsOf(route.cors),
     });
   });
 }
+
+/** Ways to present a token that can work here: where no client certificate ever arrives, none is asked for. */
+export function acceptedMethods({ listen, proof }: Config, accept: readonly PossessionMethod[] = proof.accept) {
+  const hasCertificates = (listen.tls?.clientCert ?? 'none') !== 'none' || listen.clientCertificateField !== undefined;
+  return accept.filter((method) => method !== 'mtls' || hasCertificates);
+}
+
+/** Origins in the form in which browsers send them: lower case, no default port, no slash at the end. */
+function corsOf({ origins, maxAge }: NonNullable<Config['routes'][number]['cors']>): Route['cors'] {
+  return { origins: new Set(origins.map((text) => new URL(text).origin)), maxAgeSeconds: Math.floor(maxAge / 1000) };
+}
+
+/** An older Node takes every upgrade for one, or none: an agent that merely offers h2c would find no answer. */
+const canSelectUpgrades = 'shouldUpgradeCallback' in new Server();
 
 /** Names that are not there or there twice, routes that can never be reached, prefixes that nothing can match. */
 export function routeProblems(config: Config): readonly ConfigurationProblem[] {
@@ -38,9 +63,16 @@ export function routeProblems(config: Config): readonly ConfigurationProblem[] {
     if (!credentials.includes(route.credential)) {
       report(`names no declared credential; declared: ${credentials.join(', ') || 'none'}`, 'credential');
     }
+    if (route.bodyBinding === 'required' && (route.accept ?? config.proof.accept).some((method) => method !== 'dpop')) {
+      report('required needs accept: [dpop] on the route: only a proof can bind a body', 'bodyBinding');
+    }
     if (!isCanonical(route.match.pathPrefix)) {
       report('is not in the form in which paths are matched: no empty or dot segments, upper-case hex', 'match');
     }
+    if (route.websocket && !route.match.methods.includes('GET')) {
+      report('needs GET among match.methods: WebSockets are opened with it', 'websocket');
+    }
+    if (route.websocket && !canSelectUpgrades) report('needs Node 24.9 or later', 'websocket');
     const earlier = config.routes.slice(0, index).find((other) => isShadowed(route.match, other.match));
     if (earlier !== undefined) report(`shares prefix, host and method with route ${earlier.name}`, 'match');
   });

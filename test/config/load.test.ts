@@ -81,8 +81,8 @@ describe('loadConfig', () => {
 
   it('refuses a file that cannot be read and names it', async () => {
     await expect(loadConfig('/nonexistent/postern.yaml')).rejects.toMatchObject({
-      code: 'configuration',
-      problems: [{ file: '/nonexistent/postern.yaml' }],
+      code: 'usage',
+      message: expect.stringContaining('/nonexistent/postern.yaml cannot be read (ENOENT)'),
     });
   });
 

@@ -98,8 +98,24 @@ describe('request fields', () => {
     expect(forwarded({ [name]: 'agent' })).toEqual(credentialOnly);
   });
 
-  it('keep other names with underscores and dots', () => {
-    expect(forwarded({ x_tenant: '1', 'a.b': '2' })).toEqual(['x_tenant', '1', 'a.b', '2', ...credentialOnly]);
+  it('lose every name with underscores or dots, which rules see as one name and some servers as another', () => {
+    expect(forwarded({ x_tenant: '1', 'a.b': '2', 'x-tenant': '3' })).toEqual(['x-tenant', '3', ...credentialOnly]);
+  });
+
+  it('keep a name with underscores or dots where the route opts in to it', () => {
+    const kept = ['x_tenant', '1', 'a.b', '2', ...credentialOnly];
+    expect(forwarded({ x_tenant: '1', 'a.b': '2', a_b: '3' }, ['x_tenant', 'a.b'])).toEqual(kept);
+  });
+
+  it('lose every spelling of the field of the credential, however it is spelt itself, opted in or not', () => {
+    const apiKey: Injection = { name: 'key', version: 1, fields: [['x_api_key', 'real']] };
+    const fields = { 'x-api-key': 'agent', x_api_key: 'agent', 'x.api.key': 'agent' };
+    expect(forwarded(fields, ['x-api-key', 'x.api.key'], apiKey)).toEqual(['x_api_key', 'real']);
+  });
+
+  it('lose every spelling of what is never forwarded, opted in or not', () => {
+    const fields = { proxy_authorization: 'agent', transfer_encoding: 'chunked', 'postern.decision': 'x' };
+    expect(forwarded(fields, Object.keys(fields))).toEqual(credentialOnly);
   });
 
   it('lose what Connection names, and the credential is set after that', () => {

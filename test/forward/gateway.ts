@@ -24,9 +24,14 @@ export function routeTo(origin: string | number, more: Partial<Route> = {}): Rou
     credential: 'key',
     accepts: ['dpop'],
     bodyBytesMax: 1_000_000,
+    bodyBinding: 'verify',
+    jsonBytesMax: null,
     headersTimeoutMs: 5000,
     bodyTimeoutMs: 5000,
     forwardFields: [],
+    scopes: [],
+    resourceMetadata: `${publicOrigin}/.well-known/oauth-protected-resource/api`,
+    cors: null,
     ...more,
   };
 }

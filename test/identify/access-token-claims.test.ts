@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { readAccessTokenClaims } from '../../src/identify/access-token-claims.ts';
+import { strictDialect } from '../../src/identify/dialects.ts';
 import { createKey } from '../support/keys.ts';
 
 const audience = 'https://api.example.com';
 const issuer = 'https://login.example.com';
 const agentKey = createKey('ES256');
+const origin = { dialect: strictDialect, source: 'jwt', digest: 'digest' } as const;
 const good = {
   iss: issuer,
   sub: 'user-1',
@@ -17,13 +19,13 @@ const good = {
 };
 
 function accepted(changes: Record<string, unknown>) {
-  const result = readAccessTokenClaims({ ...good, ...changes });
+  const result = readAccessTokenClaims({ ...good, ...changes }, origin);
   if (typeof result === 'string') expect.unreachable(`refused: ${result}`);
   return result;
 }
 
 function refused(changes: Record<string, unknown>, word: string) {
-  expect(readAccessTokenClaims({ ...good, ...changes })).toEqual(expect.stringContaining(word));
+  expect(readAccessTokenClaims({ ...good, ...changes }, origin)).toEqual(expect.stringContaining(word));
 }
 
 describe('claims (RFC 9068 §2.2, §4)', () => {
@@ -88,8 +90,8 @@ describe('delegation (RFC 8693 §4.1)', () => {
     const token = accepted({ act: { sub: 'outer', sub_profile: 'ai_agent', act } });
     expect(token.agent).toEqual({ id: 'outer', issuer: issuer });
     expect(token.actors).toEqual([
-      { iss: issuer, sub: 'outer', profile: 'ai_agent' },
-      { iss: 'https://login.test', sub: 'inner', profile: 'service' },
+      { iss: issuer, sub: 'outer', profile: 'ai_agent', verified: true },
+      { iss: 'https://login.test', sub: 'inner', profile: 'service', verified: false },
     ]);
   });
 

@@ -91,6 +91,9 @@ describe('a good access token (RFC 9068)', () => {
         confirmation: { jkt: agentKey.jkt, x5t: certificate },
         agent: { id: 'agent-7', issuer: server.issuer },
         actors: [],
+        roles: [],
+        subjectType: 'user',
+        source: 'jwt',
       },
     });
   });

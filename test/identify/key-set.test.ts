@@ -274,6 +274,22 @@ describe('fetching', () => {
   });
 });
 
+describe('warming up', () => {
+  it('asks a failing issuer no more often than its back-off allows, however often it is asked for', async () => {
+    const server = await start();
+    server.setFault(500);
+    const { keySet, events } = observed(server.issuer, { source: { jwksUri: server.jwksUri } });
+    for (let probe = 0; probe < 10; probe++) expect(await keySet.warm()).toBe(false);
+    expect(events).toHaveLength(1);
+    clock.advance(1000);
+    for (let probe = 0; probe < 10; probe++) expect(await keySet.warm()).toBe(false);
+    expect(events).toHaveLength(2);
+    server.setFault(null);
+    clock.advance(2000);
+    expect(await keySet.warm()).toBe(true);
+  });
+});
+
 describe('age', () => {
   it('of more than keysMaxAge starts a fetch that nobody waits for', async () => {
     const server = await start();

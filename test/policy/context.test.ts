@@ -39,6 +39,39 @@ describe('createContextBuilder', () => {
     expect(contextWith({ bodyBytes: 0 }).request.size).toBe(0n);
   });
 
+  it('tells the JSON of a body as Maps and lists, with every item in its place', () => {
+    const json = { a: 'x', n: 3, none: null, list: [null, { b: true }, 'y'] };
+    const { request, unfit } = contextWith({ heldBody: { isBound: false, json } });
+    expect(unfit).toBeNull();
+    expect(request.body).toEqual(
+      new Map<string, unknown>([
+        ['a', 'x'],
+        ['n', 3],
+        ['list', [new Map(), new Map([['b', true]]), 'y']],
+      ]),
+    );
+    expect(contextWith({ heldBody: { isBound: false, json: [1, 2] } }).request.body).toEqual([1, 2]);
+    expect(contextWith({ heldBody: { isBound: false, json: null } }).request.body).toBeUndefined();
+    expect(contextWith({}).request.body).toBeUndefined();
+  });
+
+  it.each<[string, unknown]>([
+    ['nested too deep', { a: [[[[[[[[1]]]]]]]] }],
+    ['with too many values', Array.from({ length: 200 }, () => Array.from({ length: 11 }, () => 1))],
+    ['with too long a list', Array.from({ length: 257 }, () => 1)],
+    ['with too many characters', { a: 'x'.repeat(65_536) }],
+  ])('finds a body unfit that it can not tell whole: %s', (_name, json) => {
+    const { request, unfit } = contextWith({ heldBody: { isBound: false, json } });
+    expect(unfit).toContain('request.body: ');
+    expect(request.body).toBeUndefined();
+  });
+
+  it('tells whether the body is bound to the proof', () => {
+    expect(contextWith({}).pop.body_bound).toBe(false);
+    expect(contextWith({ heldBody: { isBound: false, json: 1 } }).pop.body_bound).toBe(false);
+    expect(contextWith({ heldBody: { isBound: true, json: undefined } }).pop.body_bound).toBe(true);
+  });
+
   it('decodes the query as pairs in order', () => {
     const { request, unfit } = contextWith({ query: 'a=1&b=%C3%A9+f&a=2&&c&=d&e=f=g' });
     expect(unfit).toBeNull();
@@ -89,6 +122,7 @@ describe('createContextBuilder', () => {
       aud: ['https://github.agents.example.com'],
       client_id: 'agent-7',
       scopes: ['openid', 'repo:read'],
+      roles: [],
       jti: 'token-1',
       age: 90n,
       acr: 'phr',
@@ -119,8 +153,8 @@ describe('createContextBuilder', () => {
 
   it('tells the chain of actors, outermost first', () => {
     const actors = [
-      { iss: 'https://login.example.com', sub: 'agent-7', profile: 'ai_agent' },
-      { iss: 'https://login.example.com', sub: 'agent-1', profile: '' },
+      { iss: 'https://login.example.com', sub: 'agent-7', profile: 'ai_agent', verified: true },
+      { iss: 'https://login.example.com', sub: 'agent-1', profile: '', verified: false },
     ];
     const { act } = contextWith({ token: { actors } });
     expect(act.depth).toBe(2n);
@@ -191,33 +225,22 @@ describe('claims', () => {
   it('with more scopes, audiences or actors than rules can look through are unfit', () => {
     const many = Array.from({ length: 257 }, String);
     expect(contextWith({ token: { scopes: many } }).unfit).toContain('token.scopes');
+    expect(contextWith({ token: { roles: many } }).unfit).toContain('token.roles');
     expect(contextWith({ token: { audience: many } }).unfit).toContain('token.aud');
-    const actors = many.map((sub) => ({ iss: 'i', sub, profile: '' }));
+    const actors = many.map((sub) => ({ iss: 'i', sub, profile: '', verified: false }));
     expect(contextWith({ token: { actors } }).unfit).toContain('act.chain');
   });
 });
 
 describe('the subject', () => {
-  const actor = { iss: 'https://login.example.com', sub: 'agent-7', profile: 'ai_agent' };
-
   it.each([
-    ['the client itself', { subject: 'agent-7' }, 'agent', false],
-    ['the client itself, whatever else it says', { subject: 'agent-7', authTimeMs: nowMs }, 'agent', false],
-    [
-      'the agent under another client',
-      { subject: 'bot', clientId: 'app', agent: { id: 'bot', issuer: 'i' } },
-      'agent',
-      false,
-    ],
-    ['somebody who logged in', { authTimeMs: nowMs - 1000 }, 'user', true],
-    ['somebody whose profile says user', { claims: { sub_profile: 'employee user' } }, 'user', true],
-    ['somebody whom the agent acts for', { actors: [actor] }, 'user', true],
-    ['somebody unknown', {}, 'unknown', false],
-    ['somebody whose profile says another thing', { claims: { sub_profile: 'superuser' } }, 'unknown', false],
-    ['somebody whose profile is no string', { claims: { sub_profile: ['user'] } }, 'unknown', false],
-  ])('is %s', (_, token, type, human) => {
-    const { subject } = contextWith({ token });
-    expect([subject.type, subject.human]).toEqual([type, human]);
+    ['user', true],
+    ['agent', false],
+    ['service', false],
+    ['unknown', false],
+  ] as const)('is a human only where the token was judged to be a user’s: %s', (subjectType, human) => {
+    const { subject } = contextWith({ token: { subjectType } });
+    expect({ ...subject }).toEqual({ id: 'alice', type: subjectType, human });
   });
 });
 

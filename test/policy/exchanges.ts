@@ -14,6 +14,7 @@ export function accessTokenWith(changes: Partial<AccessToken> = {}): AccessToken
     audience: ['https://github.agents.example.com'],
     clientId: 'agent-7',
     scopes: ['openid', 'repo:read'],
+    roles: [],
     jti: 'token-1',
     issuedAtMs: nowMs - 90_500,
     expiresAtMs: nowMs + 600_000,
@@ -23,6 +24,8 @@ export function accessTokenWith(changes: Partial<AccessToken> = {}): AccessToken
     confirmation: { jkt: 'thumb', x5t: null },
     agent: { id: 'agent-7', issuer: 'https://login.example.com' },
     actors: [],
+    subjectType: 'unknown',
+    source: 'jwt',
     ...changes,
   });
 }
@@ -38,9 +41,14 @@ export const githubRoute: Route = {
   credential: 'github-token',
   accepts: ['dpop'],
   bodyBytesMax: 1024,
+  bodyBinding: 'verify',
+  jsonBytesMax: null,
   headersTimeoutMs: 1000,
   bodyTimeoutMs: 1000,
   forwardFields: [],
+  scopes: [],
+  resourceMetadata: 'https://api.example.com/.well-known/oauth-protected-resource',
+  cors: null,
 };
 
 export type Asked = {
@@ -54,6 +62,7 @@ export type Asked = {
   readonly token?: Partial<AccessToken>;
   readonly accessToken?: AccessToken;
   readonly statedReason?: string | null;
+  readonly heldBody?: { readonly isBound: boolean; readonly json: unknown };
 };
 
 export function exchangeWith(asked: Asked = {}): Exchange {
@@ -86,8 +95,11 @@ export function exchangeWith(asked: Asked = {}): Exchange {
         singleUse: { key: 'k', lifetimeMs: 1000 },
       },
       nextNonce: null,
+      contentDigest: null,
+      signedReason: undefined,
     },
-    statedReason: asked.statedReason ?? null,
+    statedReason: asked.statedReason == null ? null : { text: asked.statedReason, source: 'header' },
+    heldBody: asked.heldBody == null ? null : { bytes: Buffer.alloc(0), release: () => {}, ...asked.heldBody },
     rates: null,
     policyHash: null,
     decision: null,
@@ -99,8 +111,8 @@ export function exchangeWith(asked: Asked = {}): Exchange {
 }
 
 const everything = new Set([
-  ...['request.headers', 'request.query', 'token.claims', 'jwt', 'token.authorization_details'],
-  ...['token.scopes', 'token.aud', 'act.chain'],
+  ...['request.headers', 'request.query', 'request.body', 'token.claims', 'jwt', 'token.authorization_details'],
+  ...['token.scopes', 'token.roles', 'token.aud', 'act.chain'],
 ]);
 
 /** A context in which everything is built, with these counts. */

@@ -77,9 +77,14 @@ describe('trusted proxies', () => {
 describe('the client certificate', () => {
   const read = createReadSource([]);
 
-  async function sourceOverTls(client: { cert: string; key: string } | null): Promise<Source[]> {
+  async function sourceOverTls(client: { cert: string; key: string } | null, ca = client?.cert): Promise<Source[]> {
     const sources: Source[] = [];
-    const options = { ...serverCertificate, requestCert: true, rejectUnauthorized: false };
+    const options = {
+      ...serverCertificate,
+      requestCert: true,
+      rejectUnauthorized: false,
+      ...(ca === undefined ? {} : { ca }),
+    };
     const server = createTlsServer(options, (incoming, response) => {
       sources.push(read(incoming), read(incoming));
       response.end();
@@ -106,6 +111,12 @@ describe('the client certificate', () => {
       uriSan: 'spiffe://example/agent',
     });
     expect(again).toBe(source);
+  });
+
+  it('is known by its thumbprint alone where no authority vouches for the names in it', async () => {
+    const [source] = await sourceOverTls(clientCertificate, serverCertificate.cert);
+    const { raw } = new X509Certificate(clientCertificate.cert);
+    expect(source?.certificate).toEqual({ thumbprint: hash('sha256', raw, 'base64url'), uriSan: null });
   });
 
   it('keeps a URI whole that holds what could be taken for another name', async () => {

@@ -19,6 +19,7 @@ function accessToken(more: Partial<AccessToken> = {}): AccessToken {
     audience: ['https://api.example.com'],
     clientId: 'client-1',
     scopes: [],
+    roles: [],
     jti: 'jti-1',
     issuedAtMs: 0,
     expiresAtMs: 1,
@@ -28,6 +29,8 @@ function accessToken(more: Partial<AccessToken> = {}): AccessToken {
     confirmation: { jkt: null, x5t: null },
     agent: { id: 'agent-7', issuer },
     actors: [],
+    subjectType: 'unknown',
+    source: 'jwt',
     ...more,
   };
 }
@@ -51,7 +54,12 @@ describe('the handles of a request', () => {
   });
 
   test('hold the client and every actor of the chain as agents, and none twice', () => {
-    const actors = ['agent-7', 'agent-8', 'agent-9', 'agent-8'].map((sub) => ({ iss: issuer, sub, profile: '' }));
+    const actors = ['agent-7', 'agent-8', 'agent-9', 'agent-8'].map((sub, index) => ({
+      iss: issuer,
+      sub,
+      profile: '',
+      verified: index === 0,
+    }));
     const handles = handlesOf(accessToken({ actors }), possession(null));
     expect(handles.filter((handle) => handle.startsWith('["agent"'))).toEqual([
       agentHandle('agent-7'),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isDeny } from '../../src/decision.ts';
-import type { ClientRequest, Route } from '../../src/exchange.ts';
+import type { ClientRequest, OddPath, PathOddity, Route } from '../../src/exchange.ts';
 import { createMatchRoute } from '../../src/route/match.ts';
 
 const route = (name: string, pathPrefix: string, more: Partial<Route> = {}): Route => ({
@@ -14,9 +14,14 @@ const route = (name: string, pathPrefix: string, more: Partial<Route> = {}): Rou
   credential: 'key',
   accepts: ['dpop'],
   bodyBytesMax: 1024,
+  bodyBinding: 'verify',
+  jsonBytesMax: null,
   headersTimeoutMs: 1000,
   bodyTimeoutMs: 1000,
   forwardFields: [],
+  scopes: [],
+  resourceMetadata: 'https://api.example.com/.well-known/oauth-protected-resource',
+  cors: null,
   ...more,
 });
 
@@ -77,5 +82,45 @@ describe('createMatchRoute', () => {
 
   it('compares methods by case', () => {
     expect(match([route('all', '/')], '/', { method: 'get' })).toMatchObject({ reason: 'method_not_allowed' });
+  });
+});
+
+describe('what a route has to opt in to', () => {
+  const odd = (uses: readonly PathOddity[], lenientPath: string) => ({ uses, lenientPath });
+  const matchOdd = (routes: readonly Route[], path: string, oddPath: OddPath) => {
+    const request = {
+      method: 'GET',
+      host: 'a',
+      target: { path, query: null, odd: oddPath },
+    } as unknown as ClientRequest;
+    const found = createMatchRoute(routes)(request);
+    return isDeny(found) ? found.reason : found.name;
+  };
+
+  it('passes where the route itself has, for everything that the path uses', () => {
+    const routes = [route('odd', '/odd', { allowInPath: ['semicolon'] }), route('plain', '/')];
+    expect(matchOdd(routes, '/odd/a;b', odd(['semicolon'], '/odd/a'))).toBe('odd');
+    expect(matchOdd(routes, '/plain/a;b', odd(['semicolon'], '/plain/a'))).toBe('target_ambiguous');
+    const both = odd(['semicolon', 'empty-segments'], '/odd/a/c');
+    expect(matchOdd(routes, '/odd/a;b//c', both)).toBe('target_ambiguous');
+  });
+
+  it('never lets a path of a wider route be read as one of a narrower', () => {
+    const allowInPath: readonly PathOddity[] = ['semicolon', 'encoded-slash', 'empty-segments'];
+    const routes = [route('wide', '/', { allowInPath }), route('narrow', '/admin/keys', { allowInPath })];
+    expect(matchOdd(routes, '/admin;x/keys', odd(['semicolon'], '/admin/keys'))).toBe('target_ambiguous');
+    expect(matchOdd(routes, '/admin%2Fkeys', odd(['encoded-slash'], '/admin/keys'))).toBe('target_ambiguous');
+    expect(matchOdd(routes, '/admin//keys', odd(['empty-segments'], '/admin/keys'))).toBe('target_ambiguous');
+    expect(matchOdd(routes, '/admin/keys;x', odd(['semicolon'], '/admin/keys'))).toBe('target_ambiguous');
+    expect(matchOdd(routes, '/admin/keys/a;x', odd(['semicolon'], '/admin/keys/a'))).toBe('narrow');
+  });
+
+  it('never leaves two slashes at the beginning when the prefix is taken off', () => {
+    const allowInPath: readonly PathOddity[] = ['empty-segments'];
+    const uses = odd(allowInPath, '/odd/evil.example');
+    expect(matchOdd([route('odd', '/odd', { allowInPath, stripPrefix: true })], '/odd//evil.example', uses)).toBe(
+      'target_ambiguous',
+    );
+    expect(matchOdd([route('odd', '/odd', { allowInPath })], '/odd//evil.example', uses)).toBe('odd');
   });
 });

@@ -33,12 +33,41 @@ describe('createRoutes', () => {
       stripPrefix: false,
       audience: 'https://agents.example',
       credential: 'key',
-      accepts: ['dpop', 'mtls'],
+      accepts: ['dpop'],
       bodyBytesMax: 10_485_760,
+      bodyBinding: 'verify',
+      jsonBytesMax: null,
       headersTimeoutMs: 30_000,
       bodyTimeoutMs: 300_000,
       forwardFields: [],
+      webSocket: false,
+      endsAtTokenExpiry: false,
+      allowInPath: [],
+      scopes: [],
+      resourceMetadata: 'https://agents.example/.well-known/oauth-protected-resource',
+      cors: null,
     });
+  });
+
+  it('accepts certificate-bound tokens only where a client certificate can arrive', () => {
+    const tls = { certFile: 'cert', keyFile: 'key', clientCert: 'request' as const };
+    const { listen, ...rest } = config({});
+    expect(createRoutes({ ...rest, listen: { ...listen, tls } })[0]?.accepts).toEqual(['dpop', 'mtls']);
+    expect(createRoutes({ ...rest, listen: { ...listen, tls: { ...tls, clientCert: 'none' } } })[0]?.accepts).toEqual([
+      'dpop',
+    ]);
+  });
+
+  it('takes the origins of web pages as browsers write them', () => {
+    const [route] = createRoutes(
+      config({ match: { pathPrefix: '/a/' }, cors: { origins: ['HTTPS://Page.example:443/'], maxAge: '90500ms' } }),
+    );
+    expect(route?.cors).toEqual({ origins: new Set(['https://page.example']), maxAgeSeconds: 90 });
+    expect(route?.resourceMetadata).toBe('https://agents.example/.well-known/oauth-protected-resource/a');
+  });
+
+  it.each(['*', 'null', 'https://page.example/path', 'page.example'])('takes no page from %s', (origin) => {
+    expect(() => config({ cors: { origins: [origin] } })).toThrow();
   });
 
   it('takes what the route says itself', () => {
@@ -49,6 +78,8 @@ describe('createRoutes', () => {
         stripPrefix: true,
         accept: ['bearer'],
         maxBody: '1KiB',
+        bodyBinding: 'required',
+        inspectBody: { json: true, max: '2KiB' },
         timeouts: { headers: '1s', body: '2s' },
         forwardFields: ['Cookie'],
       }),
@@ -61,6 +92,8 @@ describe('createRoutes', () => {
       stripPrefix: true,
       accepts: ['bearer'],
       bodyBytesMax: 1024,
+      bodyBinding: 'required',
+      jsonBytesMax: 2048,
       headersTimeoutMs: 1000,
       bodyTimeoutMs: 2000,
       forwardFields: ['cookie'],
@@ -82,12 +115,30 @@ describe('routeProblems', () => {
     ).toEqual([]);
   });
 
+  it('finds a route for WebSockets that takes no GET, with which they are opened', () => {
+    const found = problems(
+      { websocket: true },
+      { name: 'b', websocket: true, match: { pathPrefix: '/b', methods: ['POST'] } },
+    );
+    expect(found.map(({ path }) => path)).toEqual([['routes', 1, 'websocket']]);
+  });
+
   it('finds a name used twice and a credential that nobody declared', () => {
     const found = problems({ match: { pathPrefix: '/a' } }, { match: { pathPrefix: '/b' }, credential: 'lost' });
     expect(found.map(({ path }) => path)).toEqual([
       ['routes', 1, 'name'],
       ['routes', 1, 'credential'],
     ]);
+  });
+
+  it('finds a route that requires bound bodies of callers who have no proof', () => {
+    const required = { bodyBinding: 'required' };
+    for (const accept of [undefined, ['mtls'], ['dpop', 'mtls'], ['dpop', 'bearer']]) {
+      expect(problems({ ...required, ...(accept === undefined ? {} : { accept }) }).map(({ path }) => path)).toEqual([
+        ['routes', 0, 'bodyBinding'],
+      ]);
+    }
+    expect(problems({ ...required, accept: ['dpop'] })).toEqual([]);
   });
 
   it.each([

@@ -47,9 +47,14 @@ export function route(changes: Partial<Route> = {}): Route {
     credential: 'api-key',
     accepts: ['dpop', 'mtls'],
     bodyBytesMax: 1_048_576,
+    bodyBinding: 'verify',
+    jsonBytesMax: null,
     headersTimeoutMs: 1000,
     bodyTimeoutMs: 1000,
     forwardFields: [],
+    scopes: [],
+    resourceMetadata: 'https://api.example.com/.well-known/oauth-protected-resource',
+    cors: null,
     ...changes,
   };
 }

@@ -183,6 +183,8 @@ export async function startSidecar(options: SidecarOptions = {}): Promise<Harnes
       for (;;) {
         const line = readFileSync(auditFile, 'utf8')
           .split('\n')
+          // What follows the last line end is a line that is being written.
+          .slice(0, -1)
           .find((text) => text.includes(decision));
         if (line !== undefined && decision !== '') return JSON.parse(line) as AuditRecord;
         if (performance.now() > deadlineMs) throw new Error(`no audit record of ${decision}`);
