@@ -42,9 +42,14 @@ export class Relay implements Dispatcher.DispatchHandler {
     relay.#settle(deny('upstream_timeout', { cause: 'no connection in time' }));
   }
 
-  /** The client took nothing for too long. Cut off, it counts as a client that went away. */
+  /**
+   * The client took nothing for too long. Cut off, it counts as a client that went away. With a reset where there is
+   * one: what was sent would else stay in the kernel for as long as the client does not read.
+   */
   static #cutStalled(relay: Relay): void {
-    relay.#args.incoming.socket.destroy();
+    const { socket } = relay.#args.incoming;
+    if ('encrypted' in socket) socket.destroy();
+    else socket.resetAndDestroy();
   }
 
   constructor(lane: Lane, args: ForwardArguments) {
