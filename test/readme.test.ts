@@ -399,7 +399,7 @@ describe('the examples', () => {
       .map(([, , text = '']) => text);
 
   it('of a configuration load with the example rules, as a start would', async () => {
-    expect([marked('postern.yaml').length, marked('rules').length]).toEqual([1, 1]);
+    expect([marked('postern.yaml').length, marked('rules').length]).toEqual([1, 2]);
     for (const text of marked('postern.yaml')) {
       const folder = mkdtempSync(join(tmpdir(), 'postern-readme-'));
       const file = join(folder, 'postern.yaml');
@@ -416,7 +416,7 @@ describe('the examples', () => {
         clock: Date.now,
       });
       secrets.close();
-      expect([routes.length, ruleSet.rules.length]).toEqual([2, 5]);
+      expect([routes.length, ruleSet.rules.length]).toEqual([2, 7]);
     }
   });
 });

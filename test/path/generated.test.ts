@@ -14,14 +14,13 @@
 import { hash } from 'node:crypto';
 import { env } from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createKey } from '../support/keys.ts';
-import { createRandom, type Random, seedFrom } from '../support/random.ts';
+import { createRandom, seedFrom } from '../support/random.ts';
 import { fieldOf } from '../support/raw-responses.ts';
 import { type RecordedRequest, startRecordingUpstream } from '../support/recording-upstream.ts';
-import { type Harness, publicOrigin, startSidecar, upstreamSecret } from '../support/sidecar.ts';
-import { mintProof } from '../support/tokens.ts';
+import { startSidecar, upstreamSecret } from '../support/sidecar.ts';
 import { type Conversation, converse, type Heard } from './conversation.ts';
-import { type TokenKind, tokenKinds, type Wallet, type WrittenRequest, writeRequest } from './grammar.ts';
+import { createWallet, writeConversation } from './conversations.ts';
+import type { WrittenRequest } from './grammar.ts';
 import { judgedField } from './grammar-fields.ts';
 import { bodyBytesMax } from './grammar-framing.ts';
 
@@ -101,44 +100,6 @@ afterAll(() => {
     `${finished.length} connections, ${sent} requests, ${answered} answers, ${seen.length} forwarded\n`,
   );
 });
-
-function createWallet({ mint, issuer, agentKey }: Harness): Wallet {
-  const otherKey = createKey('ES256');
-  const make: Readonly<Record<TokenKind, () => string>> = {
-    good: () => mint(),
-    expired: () => mint({ nowMs: Date.now() - 3_600_000 }),
-    'foreign-audience': () => mint({ audience: 'https://elsewhere.example' }),
-    'foreign-issuer': () => mint({ issuer: `${issuer.issuer}/other` }),
-    unbound: () => mint({ agentKey: undefined }),
-    'no-scope': () => mint({ scope: 'write' }),
-  };
-  const tokens = new Map(tokenKinds.map((kind) => [kind, make[kind]()]));
-  return {
-    token: (kind) => tokens.get(kind) ?? '',
-    proof: ({ path, method, token, isForeign = false }) =>
-      mintProof({ key: isForeign ? otherKey : agentKey, method, url: `${publicOrigin}${path}`, accessToken: token }),
-  };
-}
-
-function writeConversation(random: Random, wallet: Wallet, index: number): Conversation {
-  const isSound = random.percent(45);
-  const count = random.pick([1, 1, 2, 2, 3, 5]);
-  const requests: WrittenRequest[] = [];
-  for (let at = 0; at < count; at++) {
-    const flawCount = isSound || random.percent(35) ? 0 : random.pick([1, 1, 1, 2, 3]);
-    const request = writeRequest(random, wallet, `m${index}x${at}`, flawCount);
-    requests.push(request);
-    if (request.isTruncated) break;
-  }
-  const isPipelined = random.percent(60);
-  const [first] = requests;
-  // Twice the same bytes: the proof is good for one.
-  if (!isPipelined && first !== undefined && first.flaws.length === 0 && first.closes === 'no' && random.percent(15)) {
-    const flaw = { what: 'a replay', statuses: [401], closes: 'may' as const };
-    return { index, requests: [first, { ...first, flaws: [flaw] }], isPipelined };
-  }
-  return { index, requests, isPipelined };
-}
 
 function describeConversation({ index, requests, isPipelined }: Conversation): string {
   const shown = requests.map(({ flaws, bytes }) => ({
