@@ -4,6 +4,7 @@ import type { AccessToken, Exchange, Route } from '../../src/exchange.ts';
 import { createCompile } from '../../src/policy/cel.ts';
 import { type Context, createContextBuilder, withRates } from '../../src/policy/context.ts';
 import { type Expression, type ExpressionType, isProblem } from '../../src/policy/expression.ts';
+import { route } from '../support/client-request.ts';
 
 export const nowMs = Date.UTC(2026, 10, 30, 12, 0, 0);
 
@@ -30,26 +31,12 @@ export function accessTokenWith(changes: Partial<AccessToken> = {}): AccessToken
   });
 }
 
-export const githubRoute: Route = {
+export const githubRoute: Route = route({
   name: 'github',
-  pathPrefix: '/',
-  hosts: null,
-  methods: ['GET', 'POST'],
   upstream: { origin: 'https://api.example.com', basePath: '/v3' },
-  stripPrefix: false,
   audience: 'https://github.agents.example.com',
   credential: 'github-token',
-  accepts: ['dpop'],
-  bodyBytesMax: 1024,
-  bodyBinding: 'verify',
-  jsonBytesMax: null,
-  headersTimeoutMs: 1000,
-  bodyTimeoutMs: 1000,
-  forwardFields: [],
-  scopes: [],
-  resourceMetadata: 'https://api.example.com/.well-known/oauth-protected-resource',
-  cors: null,
-};
+});
 
 export type Asked = {
   readonly method?: string;

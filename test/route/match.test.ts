@@ -2,28 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { isDeny } from '../../src/decision.ts';
 import type { ClientRequest, OddPath, PathOddity, Route } from '../../src/exchange.ts';
 import { createMatchRoute } from '../../src/route/match.ts';
+import { route as anyRoute } from '../support/client-request.ts';
 
-const route = (name: string, pathPrefix: string, more: Partial<Route> = {}): Route => ({
-  name,
-  pathPrefix,
-  hosts: null,
-  methods: ['GET', 'POST'],
-  upstream: { origin: 'https://api.example', basePath: '' },
-  stripPrefix: false,
-  audience: 'https://agents.example',
-  credential: 'key',
-  accepts: ['dpop'],
-  bodyBytesMax: 1024,
-  bodyBinding: 'verify',
-  jsonBytesMax: null,
-  headersTimeoutMs: 1000,
-  bodyTimeoutMs: 1000,
-  forwardFields: [],
-  scopes: [],
-  resourceMetadata: 'https://api.example.com/.well-known/oauth-protected-resource',
-  cors: null,
-  ...more,
-});
+const route = (name: string, pathPrefix: string, more: Partial<Route> = {}): Route =>
+  anyRoute({ name, pathPrefix, ...more });
 
 function match(routes: readonly Route[], path: string, { method = 'GET', host = 'agents.example' } = {}) {
   const request = { method, host, target: { path, query: null } } as ClientRequest;
