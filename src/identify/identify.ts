@@ -7,6 +7,7 @@ import { type Authorization, readAuthorization } from './authorization.ts';
 import { equalInConstantTime } from './encoding.ts';
 import type { Nonces } from './nonce.ts';
 import type { VerifyProof } from './proof.ts';
+import type { StatusLists } from './status-lists.ts';
 
 export type Identify = (request: ClientRequest, route: Route) => Promise<Identity | Deny>;
 
@@ -15,6 +16,8 @@ export type IdentifyOptions = {
   readonly verifyProof: VerifyProof;
   /** The same as verifyProof has; null when nonces are off. */
   readonly nonces: Nonces | null;
+  /** What the issuer's status lists say of a token; without it nobody is asked. */
+  readonly checkStatus?: StatusLists['check'] | undefined;
 };
 
 type Presentation = {
@@ -28,7 +31,8 @@ type Presentation = {
  * Prepares the identify stage. It does not say whether the token was revoked or the proof used before: the store does,
  * asked with what this returns.
  */
-export function createIdentify({ verifyAccessToken, verifyProof, nonces }: IdentifyOptions): Identify {
+export function createIdentify(options: IdentifyOptions): Identify {
+  const { verifyAccessToken, verifyProof, nonces, checkStatus } = options;
   return async (request, route) => {
     const authorization = readAuthorization(request);
     if (isDeny(authorization)) return authorization;
@@ -38,14 +42,19 @@ export function createIdentify({ verifyAccessToken, verifyProof, nonces }: Ident
     const verified = await verifyAccessToken(authorization.raw);
     if (isDeny(verified)) return withScheme(verified, scheme);
     const { accessToken } = verified;
-    const identity = accept(verified, { authorization, proof, request, route });
-    return isDeny(identity) ? { ...identity, presented: accessToken } : identity;
+    const identity = await accept(verified, { authorization, proof, request, route });
+    if (isDeny(identity)) return { ...identity, presented: accessToken };
+    // After everything else, so that nobody but the holder of the key makes us fetch a list. On every request, because
+    // a remembered token may have been revoked since.
+    const status = checkStatus?.(accessToken) ?? null;
+    const refusal = status instanceof Promise ? await status : status;
+    return refusal === null ? identity : { ...withScheme(refusal, scheme), presented: accessToken };
   };
 
-  function accept(
+  async function accept(
     verified: VerifiedAccessToken,
     { authorization, proof, request, route }: Presentation,
-  ): Identity | Deny {
+  ): Promise<Identity | Deny> {
     const { accessToken } = verified;
     // RFC 9068 §4: the token must be meant for this very API.
     if (!accessToken.audience.includes(route.audience)) return wrongAudience(authorization);
@@ -75,13 +84,13 @@ function readProof(request: ClientRequest, nonces: Nonces | null): string | Deny
   });
 }
 
-function identifyDpop(
+async function identifyDpop(
   { accessToken, sha256 }: VerifiedAccessToken,
   proof: string,
   request: ClientRequest,
   route: Route,
   verifyProof: VerifyProof,
-): Identity | Deny {
+): Promise<Identity | Deny> {
   const { jkt, x5t } = accessToken.confirmation;
   // RFC 9449 §7.1: the DPoP scheme is for tokens bound by jkt. The member of cnf decides the method, not the client.
   if (jkt === null)
@@ -90,7 +99,7 @@ function identifyDpop(
     return badToken('DPoP', 'route does not accept DPoP', 'This API does not take DPoP-bound access tokens.');
   }
   const context = { method: request.method, path: request.target.path, accessTokenSha256: sha256, jkt };
-  const verified = verifyProof(proof, context);
+  const verified = await verifyProof(proof, context);
   if (isDeny(verified)) return verified;
   // A token bound to a key and a certificate needs both.
   if (x5t !== null && !hasCertificate(request, x5t)) return wrongCertificate('DPoP');

@@ -8,6 +8,7 @@ import { allowedAlgorithms } from './algorithms.ts';
 import { readContentDigest } from './content-digest.ts';
 import { equalInConstantTime, sha256 } from './encoding.ts';
 import { createMatchHtu, type MatchHtu } from './htu.ts';
+import { createInTurn } from './in-turn.ts';
 import { decodeSignature, type JsonObject, parseJwsPart, splitCompactJws } from './jws.ts';
 import type { Nonces } from './nonce.ts';
 import { importProofKey, type ProofHeader, readProofHeader } from './proof-header.ts';
@@ -35,7 +36,7 @@ export type VerifiedProof = {
   readonly signedReason: unknown;
 };
 
-export type VerifyProof = (proof: string, context: ProofContext) => VerifiedProof | Deny;
+export type VerifyProof = (proof: string, context: ProofContext) => Promise<VerifiedProof | Deny>;
 
 /** How far from now a proof's `iat` may be. */
 export type ProofWindow = { readonly pastMs: number; readonly futureMs: number };
@@ -89,7 +90,9 @@ export function createVerifyProof(options: VerifyProofOptions): VerifyProof {
   // headers whose key belongs to a verified access token and has made a good signature get in.
   const keys = new LRUCache<string, ReadyKey>({ max: keysMax });
 
-  return (proof, context) => {
+  const inTurn = createInTurn();
+
+  return async (proof, context) => {
     // RFC 9449 §4.3 (2): one well-formed JWS. The limit comes before any other work.
     if (proof.length > proofBytesMax) return invalid('proof is too large');
     const parts = splitCompactJws(proof);
@@ -111,7 +114,7 @@ export function createVerifyProof(options: VerifyProofOptions): VerifyProof {
     if (ready === null) return invalid('proof jwk is not a valid key');
     const signature = decodeSignature(parts.signature);
     const signed = proof.slice(0, parts.header.length + 1 + parts.payload.length);
-    if (signature === null || !ready.isSignature(signed, signature)) {
+    if (signature === null || !(await inTurn(() => ready.isSignature(signed, signature)))) {
       return invalid('proof signature is not by its jwk');
     }
     if (kept === undefined && parts.header.length <= keptHeaderCharactersMax) keys.set(parts.header, ready);

@@ -43,8 +43,8 @@ export function createProofTarget(): FuzzTarget {
         ? writeJws(random, seeds, [...oddValues, ...agentOddities])
         : mutateText(random, random.pick(known)),
     async judge(proof) {
-      const verified = verify(proof, context);
-      const withNonce = verifyWithNonce(proof, context);
+      const verified = await verify(proof, context);
+      const withNonce = await verifyWithNonce(proof, context);
       if (isDeny(withNonce)) mustHold(reasonsWithNonce.has(withNonce.reason), `reason ${withNonce.reason}`);
       else mustHold(!isDeny(verified) && withNonce.hasNonce, 'what is good with a nonce is good without');
       if (isDeny(verified)) {

@@ -38,14 +38,14 @@ export function context(changes: Partial<ProofContext> = {}): ProofContext {
 }
 
 /** The cause tells that it was this check that refused, and no other one before it. */
-export function refusal(proof: string, word: string, where: ProofContext = context(), verify = verifyProof) {
-  const result = verify(proof, where);
+export async function refusal(proof: string, word: string, where: ProofContext = context(), verify = verifyProof) {
+  const result = await verify(proof, where);
   expect(result).toMatchObject({ effect: 'deny', reason: 'proof_invalid', cause: expect.stringContaining(word) });
   expect(result).toMatchObject({ challenge: { scheme: 'DPoP' } });
 }
 
-export function acceptance(proof: string, where: ProofContext = context(), verify = verifyProof) {
-  const result = verify(proof, where);
+export async function acceptance(proof: string, where: ProofContext = context(), verify = verifyProof) {
+  const result = await verify(proof, where);
   if (isDeny(result)) expect.unreachable(`refused: ${result.cause}`);
   return result;
 }
