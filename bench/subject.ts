@@ -1,9 +1,13 @@
 /**
  * What a bench measures, in a process of its own: `plain FILE` forwards with our own listener, vetting, routing and
- * forwarding and nothing else; `sidecar FILE` is Postern as that configuration has it. Prints its port through the
+ * forwarding and nothing else; `verifying FILE` does so after one verification of the signature of the DPoP field, with
+ * the key in agent.json beside FILE; `sidecar FILE` is Postern as that configuration has it. Prints its port through the
  * channel to its parent, and answers each message with the CPU time used so far.
  */
 
+import { createPublicKey, verify } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { compose } from '../src/compose.ts';
 import { loadConfig } from '../src/config/load.ts';
@@ -17,7 +21,7 @@ import { createRoutes } from '../src/route/routes.ts';
 
 const [, , kind = '', file = ''] = process.argv;
 const configuration = await loadConfig(file);
-const port = kind === 'plain' ? await startPlain() : await startSidecar();
+const port = kind === 'sidecar' ? await startSidecar() : await startPlain(kind === 'verifying' ? verification() : null);
 process.on('message', () => process.send?.({ cpu: process.cpuUsage(), rssBytes: process.memoryUsage.rss() }));
 process.once('disconnect', () => process.exit(0));
 process.send?.({ port });
@@ -27,7 +31,7 @@ async function startSidecar(): Promise<number> {
   return Number(new URL(sidecar.origin).port);
 }
 
-async function startPlain(): Promise<number> {
+async function startPlain(isSigned: ((proof: string) => boolean) | null): Promise<number> {
   const { config } = configuration;
   const routes = createRoutes(config);
   const vet = createVet({ limits: config.limits, hosts: undefined, trustedProxies: [] });
@@ -48,6 +52,8 @@ async function startPlain(): Promise<number> {
     onFault: () => {},
     handle: async (incoming, response) => {
       const request = vet(incoming);
+      if (isSigned !== null && !isSigned(String(incoming.headers.dpop)))
+        throw new Error('a good signature was refused');
       const route = isDeny(request) ? request : matchRoute(request);
       if (isDeny(request) || isDeny(route)) {
         response.writeHead(400).end();
@@ -58,4 +64,14 @@ async function startPlain(): Promise<number> {
     },
   });
   return listener.start();
+}
+
+/** The work that nobody who checks proofs can avoid, and no more of it. */
+function verification(): (proof: string) => boolean {
+  const jwk = JSON.parse(readFileSync(join(dirname(file), 'agent.json'), 'utf8'));
+  const key = { key: createPublicKey({ key: jwk, format: 'jwk' }), dsaEncoding: 'ieee-p1363' as const };
+  return (proof) => {
+    const end = proof.lastIndexOf('.');
+    return verify('sha256', Buffer.from(proof.slice(0, end)), key, Buffer.from(proof.slice(end + 1), 'base64url'));
+  };
 }
