@@ -130,7 +130,8 @@ function codePoints(text: string): number {
 function intOfDouble(value: number): bigint {
   if (!Number.isFinite(value)) fail('int', 'not a finite number');
   const whole = BigInt(Math.trunc(value));
-  return whole >= int64Min && whole <= int64Max ? whole : fail('int', 'out of range');
+  // CEL leaves out the ends, which a double may have been rounded to.
+  return whole > int64Min && whole < int64Max ? whole : fail('int', 'out of range');
 }
 
 function intOfString(text: string): bigint {

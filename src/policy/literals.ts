@@ -42,6 +42,15 @@ function timestampProblem(text: string): string | null {
   return isReal && (hour ?? 24) < 24 && (minute ?? 60) < 60 && (second ?? 60) < 60 ? null : problem;
 }
 
+const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600 };
+/** Ten thousand years, which is CEL's range. */
+const durationSecondsMax = 315_576_000_000;
+
 function isDuration(text: string): boolean {
-  return text.length <= 32 && /^-?(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+$/.test(text);
+  if (text.length > 32 || !/^-?(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+$/.test(text)) return false;
+  let seconds = 0;
+  for (const [, amount, unit = 's'] of text.matchAll(/([\d.]+)([a-z]+)/g)) {
+    seconds += Number(amount) * (unitSeconds[unit] ?? Number.NaN);
+  }
+  return seconds <= durationSecondsMax;
 }
