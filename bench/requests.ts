@@ -1,5 +1,6 @@
 /**
- * CPU time a request and throughput: plain forwarding, Postern on memory, Postern on Redis. Rounds are interleaved so
+ * CPU time a request and throughput: plain forwarding, Postern on memory, Postern on Redis, and with what can be
+ * switched off. Rounds are interleaved so
  * that a noisy machine is noisy for all; every request carries a fresh ES256 proof, signed before its round begins.
  *
  *     npm run bench -- [--rounds N] [--requests N] [--concurrency N] [--rules N] [--json]
@@ -51,16 +52,18 @@ const redis = process.env.REDIS_URL === undefined ? await startRedis() : null;
 const children: ChildProcess[] = [];
 try {
   const upstream = await start('upstream.ts', []);
+  const redisStore = {
+    kind: 'redis',
+    url: redis?.url ?? process.env.REDIS_URL,
+    prefix: `bench:${process.pid}:`,
+    timeout: '5s',
+  };
   const subjects: Subject[] = [
     await startSubject('plain forwarding', 'plain', upstream.port, { kind: 'memory' }),
     await startSubject('plain forwarding and one P-256 verification', 'verifying', upstream.port, { kind: 'memory' }),
     await startSubject('Postern, memory store', 'sidecar', upstream.port, { kind: 'memory' }),
-    await startSubject('Postern, Redis store', 'sidecar', upstream.port, {
-      kind: 'redis',
-      url: redis?.url ?? process.env.REDIS_URL,
-      prefix: `bench:${process.pid}:`,
-      timeout: '5s',
-    }),
+    await startSubject('Postern, Redis store', 'sidecar', upstream.port, redisStore),
+    await startSubject('the same, with drift, leak guard and inputs', 'whole', upstream.port, redisStore),
   ];
   const samples = new Map<string, Sample[]>(subjects.map(({ name }) => [name, []]));
   const verifications: number[] = [];
@@ -187,7 +190,7 @@ function report(samples: ReadonlyMap<string, readonly Sample[]>, verifications: 
 
 async function startSubject(
   name: string,
-  kind: 'plain' | 'verifying' | 'sidecar',
+  kind: 'plain' | 'verifying' | 'sidecar' | 'whole',
   upstreamPort: number,
   store: object,
 ): Promise<Subject> {
@@ -211,15 +214,17 @@ async function startSubject(
           upstream: `http://127.0.0.1:${upstreamPort}`,
           audience: publicOrigin,
           credential: 'key',
+          leakGuard: kind === 'whole' ? 'on' : 'off',
         },
       ],
+      drift: { enabled: kind === 'whole' },
       credentials: { key: { from: { file: 'secret' }, inject: { header: 'authorization', value: 'Bearer {secret}' } } },
       meters: { calls_per_minute: { by: 'agent.id', window: '1m' } },
       rules: ['rules.yaml'],
-      audit: { sinks: [{ file: 'audit.jsonl' }] },
+      audit: { sinks: [{ file: 'audit.jsonl' }], inputs: kind === 'whole' ? 'read' : 'off' },
     }),
   );
-  const { child, port } = await start('subject.ts', [kind, file]);
+  const { child, port } = await start('subject.ts', [kind === 'whole' ? 'sidecar' : kind, file]);
   return { name, child, port };
 }
 

@@ -38,6 +38,7 @@ const limits = {
   requestTimeout: '20s',
   keepAliveTimeout: '15s',
   connections: connections + 20,
+  agentConcurrency: connections + 20,
 };
 const timeouts = { headers: '10s', body: '15s' };
 

@@ -21,14 +21,15 @@ import { createRoutes } from '../src/route/routes.ts';
 
 const [, , kind = '', file = ''] = process.argv;
 const configuration = await loadConfig(file);
-const port = kind === 'sidecar' ? await startSidecar() : await startPlain(kind === 'verifying' ? verification() : null);
+const ports =
+  kind === 'sidecar' ? await startSidecar() : { port: await startPlain(kind === 'verifying' ? verification() : null) };
 process.on('message', () => process.send?.({ cpu: process.cpuUsage(), rssBytes: process.memoryUsage.rss() }));
 process.once('disconnect', () => process.exit(0));
-process.send?.({ port });
+process.send?.(ports);
 
-async function startSidecar(): Promise<number> {
+async function startSidecar() {
   const sidecar = await compose({ configuration, env: {}, logger: pino({ level: 'silent' }) });
-  return Number(new URL(sidecar.origin).port);
+  return { port: Number(new URL(sidecar.origin).port), adminPort: Number(new URL(sidecar.adminOrigin).port) };
 }
 
 async function startPlain(isSigned: ((proof: string) => boolean) | null): Promise<number> {

@@ -8,6 +8,13 @@ export function splitAddress(address: string): { readonly host: string; readonly
   return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) };
 }
 
+/** What to call, where the port may be another than the one configured: with loopback for the any address. */
+export function originOf(scheme: string, address: string, port: number): string {
+  const { host } = splitAddress(address);
+  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `${scheme}://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+}
+
 /** Whether the address can be reached from this machine only. */
 export function isLoopback(address: string): boolean {
   const { host } = splitAddress(address);

@@ -1,59 +1,63 @@
 /** The admin listener: probes, metrics and revocations, on a port of its own, never on the data port. */
 
 import { hash, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listenAt } from './address.ts';
+import {
+  type AdminProblem,
+  type AdminRequest,
+  type Answer,
+  authorOf,
+  json,
+  notAllowed,
+  problem,
+  readJson,
+} from './admin-answer.ts';
+import { bearerTokenProblem, readBounded } from './config/check-files.ts';
 import { StoreFault } from './errors.ts';
-import { parseStrictJsonBytes } from './strict-json.ts';
 
-const bodyBytesMax = 65_536;
-const bodyDepthMax = 16;
 const connectionsMax = 256;
 
 /** What a check of readiness found; `detail` is for people. */
 export type Check = { readonly ok: boolean; readonly detail?: string };
 
-/** A problem that the caller of the admin API made. */
-export type AdminProblem = { readonly problem: string };
-
 export type AdminOptions = {
-  /** Null where the address is loopback and no token is set. */
-  readonly token: string | null;
+  /**
+   * Asked for each request. Null where the address is loopback and no token is set; a problem where the token can't be
+   * had, and then nobody passes.
+   */
+  readonly readToken: () => string | AdminProblem | null;
   readonly readiness: () => Promise<Readonly<Record<string, Check>>>;
   readonly metrics: { readonly contentType: string; readonly expose: () => Promise<string> };
   /** JSON views; `author` is who the entry names. */
   readonly revocations: {
     readonly create: (body: unknown, author: string) => Promise<object | AdminProblem>;
-    readonly lift: (id: string) => Promise<object | null>;
-    readonly list: () => Promise<readonly object[]>;
+    /** What create would hit. */
+    readonly preview: (body: unknown) => Promise<object | AdminProblem>;
+    readonly lift: (id: string, author: string) => Promise<object | null>;
+    /** Takes what follows the question mark. */
+    readonly list: (query: string) => Promise<object | AdminProblem>;
   };
+  /** Null for what is not about agents. */
+  readonly agents: (request: AdminRequest) => Promise<Answer | null>;
   /** A recent decision's audit record, as JSON, by its id. */
   readonly findDecision: (id: string) => string | null;
+  /** Takes into use what configuration and rules hold now. */
+  readonly reload: () => Promise<Answer>;
+  /** Null where there is no such decision. */
+  readonly explain: (body: unknown) => Promise<object | AdminProblem | null>;
   readonly onFault: (fault: unknown) => void;
 };
 
-type Answer = {
-  readonly status: number;
-  readonly body: string;
-  readonly type: string;
-  readonly fields?: Record<string, string>;
-};
-
-const json = (status: number, value: unknown): Answer => ({
-  status,
-  body: `${JSON.stringify(value)}\n`,
-  type: 'application/json',
-});
-const problem = (status: number, title: string, detail: string): Answer => ({
-  status,
-  body: `${JSON.stringify({ type: 'about:blank', title, status, detail })}\n`,
-  type: 'application/problem+json',
-});
-
-/** Assumes a file in which the verification of the configuration has found a token. */
-export function readAdminToken(file: string): string {
-  return readFileSync(file, 'utf8').trim();
+/** Reads the token each time, so that a new one needs no restart. */
+export function createReadAdminToken(file: string): () => string | AdminProblem {
+  return () => {
+    const bytes = readBounded(file);
+    const problem = typeof bytes === 'string' ? bytes : bearerTokenProblem(bytes);
+    // Without a good token nobody passes: an empty one would let everybody in who sends none.
+    if (problem !== null || typeof bytes === 'string') return { problem: `The file of the admin token ${problem}.` };
+    return bytes.toString('latin1').trim();
+  };
 }
 
 export type Admin = {
@@ -61,6 +65,12 @@ export type Admin = {
   readonly start: (address: string) => Promise<number>;
   readonly close: () => Promise<void>;
 };
+
+const unknownDecision = problem(
+  404,
+  'No such decision',
+  'It is unknown or no longer kept in memory; see the audit log.',
+);
 
 export function createAdmin(options: AdminOptions): Admin {
   const limits = {
@@ -109,51 +119,76 @@ function send(response: ServerResponse, answer: Answer, incoming: IncomingMessag
 }
 
 async function answerTo(options: AdminOptions, incoming: IncomingMessage): Promise<Answer> {
-  const path = (incoming.url ?? '').split('?', 1)[0] ?? '';
+  const [path = '', query = ''] = splitOnce(incoming.url ?? '', '?');
   const method = incoming.method === 'HEAD' ? 'GET' : (incoming.method ?? '');
-  const refusal = authenticate(options.token, incoming);
+  const refusal = authenticate(options.readToken(), incoming);
   // A kubelet holds no token. What exactly is wrong is told to those only who have one.
   if (path === '/livez') return method === 'GET' ? json(200, { status: 'ok' }) : notAllowed('GET');
   if (path === '/readyz') {
     return method === 'GET' ? readyz(await options.readiness(), refusal === null) : notAllowed('GET');
   }
   if (refusal !== null) return refusal;
+  // Nothing here is for web pages. Where no token is needed, one that is open on this machine could else make changes.
+  if (method !== 'GET' && incoming.headers.origin !== undefined) {
+    return problem(403, 'Origin not allowed', 'Web pages may not call the admin API.');
+  }
   if (path === '/metrics') {
     if (method !== 'GET') return notAllowed('GET');
     return { status: 200, body: await options.metrics.expose(), type: options.metrics.contentType };
   }
-  if (path === '/v1/revocations') return collection(options, method, incoming);
+  const request = { method, path, query, incoming };
+  if (path === '/v1/revocations') return collection(options, request);
   const id = idAfter(path, '/v1/revocations/');
-  if (id !== null) return method === 'DELETE' ? lift(options, id) : notAllowed('DELETE');
+  if (id !== null) return method === 'DELETE' ? lift(options, id, request) : notAllowed('DELETE');
   const decision = idAfter(path, '/v1/decisions/');
   if (decision !== null) {
     if (method !== 'GET') return notAllowed('GET');
     const record = options.findDecision(decision);
-    return record === null
-      ? problem(404, 'No such decision', 'It is unknown or no longer kept in memory; see the audit log.')
-      : { status: 200, body: `${record}\n`, type: 'application/json' };
+    return record === null ? unknownDecision : { status: 200, body: `${record}\n`, type: 'application/json' };
   }
-  return problem(404, 'Not found', 'Known here: /livez /readyz /metrics /v1/revocations /v1/decisions/{id}');
+  if (path === '/v1/explain') return explain(options, request);
+  if (path === '/v1/reload') return method === 'POST' ? options.reload() : notAllowed('POST');
+  const answer = await options.agents(request);
+  if (answer !== null) return answer;
+  return problem(
+    404,
+    'Not found',
+    'Known here: /livez /readyz /metrics /v1/revocations /v1/decisions/{id} /v1/explain /v1/reload /v1/agents /v1/owners/{id}/offboard',
+  );
 }
 
-async function collection(options: AdminOptions, method: string, incoming: IncomingMessage): Promise<Answer> {
-  if (method === 'GET') return json(200, { revocations: await options.revocations.list() });
+async function explain(options: AdminOptions, request: AdminRequest): Promise<Answer> {
+  if (request.method !== 'POST') return notAllowed('POST');
+  const read = await readJson(request);
+  if ('status' in read) return read;
+  const explanation = await options.explain(read.value);
+  if (explanation === null) return unknownDecision;
+  return 'problem' in explanation
+    ? problem(400, 'Invalid question', String(explanation.problem))
+    : json(200, explanation);
+}
+
+async function collection(options: AdminOptions, request: AdminRequest): Promise<Answer> {
+  const { method } = request;
+  if (method === 'GET') {
+    const page = await options.revocations.list(request.query);
+    return 'problem' in page ? problem(400, 'Invalid query', String(page.problem)) : json(200, page);
+  }
   if (method !== 'POST') return notAllowed('GET, POST');
-  // A form post needs no preflight; asking for JSON keeps web pages from posting across origins.
-  if (!/^application\/json\s*(;|$)/i.test(incoming.headers['content-type'] ?? '')) {
-    return problem(415, 'Unsupported media type', 'Send application/json.');
-  }
-  const bytes = await readBody(incoming);
-  if (bytes === 'too large') return problem(413, 'Body too large', 'Send 64 KiB at most.');
-  const body = bytes === 'aborted' ? undefined : parseStrictJsonBytes(bytes, { maxDepth: bodyDepthMax });
-  if (body === undefined) return problem(400, 'Malformed JSON', 'The body is not JSON, or names a member twice.');
-  const author = incoming.headers['postern-author'];
-  const entry = await options.revocations.create(body, typeof author === 'string' ? author.slice(0, 256) : 'admin');
-  return 'problem' in entry ? problem(400, 'Invalid revocation', String(entry.problem)) : json(201, entry);
+  const isDryRun = request.query === 'dry_run=true';
+  // Whoever misspells it must not have revoked anything.
+  if (!isDryRun && request.query !== '') return problem(400, 'Invalid query', 'The query takes dry_run=true only.');
+  const read = await readJson(request);
+  if ('status' in read) return read;
+  const entry = isDryRun
+    ? await options.revocations.preview(read.value)
+    : await options.revocations.create(read.value, authorOf(request));
+  if ('problem' in entry) return problem(400, 'Invalid revocation', String(entry.problem));
+  return json(isDryRun ? 200 : 201, entry);
 }
 
-async function lift(options: AdminOptions, id: string): Promise<Answer> {
-  const entry = await options.revocations.lift(id);
+async function lift(options: AdminOptions, id: string, request: AdminRequest): Promise<Answer> {
+  const entry = await options.revocations.lift(id, authorOf(request));
   return entry === null
     ? problem(404, 'No such revocation', 'It is unknown or has been lifted already.')
     : json(200, entry);
@@ -165,8 +200,9 @@ function readyz(checks: Readonly<Record<string, Check>>, isDetailed: boolean): A
   return json(isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', checks: Object.fromEntries(told) });
 }
 
-function notAllowed(allow: string): Answer {
-  return { ...problem(405, 'Method not allowed', `Allowed: ${allow}`), fields: { allow } };
+function splitOnce(text: string, separator: string): readonly [string, string] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 function idAfter(path: string, prefix: string): string | null {
@@ -175,13 +211,14 @@ function idAfter(path: string, prefix: string): string | null {
 }
 
 /** Null when the caller may go on. */
-function authenticate(token: string | null, incoming: IncomingMessage): Answer | null {
+function authenticate(token: string | AdminProblem | null, incoming: IncomingMessage): Answer | null {
   if (token === null) {
     // Without a token only this machine may call, and a Host that is not loopback is a web page that rebound its name.
     const host = (incoming.headers.host ?? '').replace(/:\d+$/, '');
     if (host === 'localhost' || host === '[::1]' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host)) return null;
     return problem(403, 'Host not allowed', 'Call the admin API by its loopback address.');
   }
+  if (typeof token === 'object') return problem(503, 'Admin token unavailable', token.problem);
   const given = /^Bearer +(\S+)$/i.exec(incoming.headers.authorization ?? '')?.[1] ?? '';
   const isSame = timingSafeEqual(hash('sha256', given, 'buffer'), hash('sha256', token, 'buffer'));
   if (isSame) return null;
@@ -189,19 +226,4 @@ function authenticate(token: string | null, incoming: IncomingMessage): Answer |
     ...problem(401, 'Admin token required', 'Send "Authorization: Bearer <admin token>".'),
     fields: { 'www-authenticate': 'Bearer' },
   };
-}
-
-/** The connection stays whole, so that whoever sent too much can read so. */
-function readBody(incoming: IncomingMessage): Promise<Buffer | 'too large' | 'aborted'> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    incoming.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes <= bodyBytesMax) chunks.push(chunk);
-      else resolve('too large');
-    });
-    incoming.once('end', () => resolve(Buffer.concat(chunks)));
-    incoming.once('error', () => resolve('aborted'));
-  });
 }

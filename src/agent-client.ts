@@ -92,7 +92,7 @@ export function createAgentClient(options: AgentClientOptions): AgentClient {
     issued = requestToken().catch((fault: unknown) => {
       // A failed discovery is tried again by the next call.
       server = null;
-      throw issuerFault(issuer, fault);
+      throw issuerFault(issuer, options, fault);
     });
     return (await issued).value;
   }
@@ -195,14 +195,29 @@ function isLoopback(hostname: string): boolean {
 }
 
 /** What the library found wrong with an issuer's answer becomes a Fault; anything else passes as it is. */
-function issuerFault(issuer: URL, fault: unknown): unknown {
+function issuerFault(issuer: URL, options: AgentClientOptions, fault: unknown): unknown {
   const cause = fault instanceof RetriedFault ? fault.cause : fault;
   if (cause instanceof oauth.ResponseBodyError || cause instanceof oauth.WWWAuthenticateChallengeError) {
     const code = cause instanceof oauth.ResponseBodyError ? cause.error : `status ${cause.status}`;
-    return new Fault('issuer_refused', `${issuer.origin} refused a token: ${code}; check client, secret, scope`, cause);
+    return new Fault('issuer_refused', `${issuer.origin} refused a token: ${code}; ${adviceFor(code, options)}`, cause);
   }
   if (cause instanceof oauth.OperationProcessingError || cause instanceof oauth.UnsupportedOperationError) {
     return new Fault('issuer_refused', `${issuer.origin} does not answer as an authorization server does`, cause);
   }
   return cause;
+}
+
+/** What to change, by the error codes of RFC 6749 §5.2 and RFC 8707 §2. */
+function adviceFor(code: string, { resource, scope }: AgentClientOptions): string {
+  if (code === 'invalid_target') {
+    const audience = resource === undefined ? 'a token without an audience' : `the audience ${resource}`;
+    return `the issuer does not know ${audience}; name another with --audience`;
+  }
+  if (code === 'invalid_scope') {
+    const wanted = scope === undefined ? 'its default scopes' : `"${scope}"`;
+    return `the issuer does not grant this client ${wanted}; name others with --scope`;
+  }
+  // Told as a challenge, too: RFC 6749 §5.2 wants a 401 where the client tried HTTP authentication.
+  if (code === 'invalid_client' || code === 'status 401') return 'check --client-id and its secret';
+  return 'check client, secret, scope';
 }

@@ -29,6 +29,7 @@ const upstreamReasons: ReadonlySet<string> = new Set<Reason>([
   'upstream_failed',
   'upstream_timeout',
   'upstream_auth_failed',
+  'credential_leak_blocked',
 ]);
 const bodyBytesMax = 65_536;
 

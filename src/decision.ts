@@ -21,6 +21,7 @@ export const reasons = [
   'scope_insufficient',
   'no_matching_rule',
   'rule_denied',
+  'drift_blocked',
   'policy_error',
   'reason_required',
   'no_route',
@@ -33,6 +34,7 @@ export const reasons = [
   'internal_error',
   'upstream_failed',
   'upstream_auth_failed',
+  'credential_leak_blocked',
   'upstream_timeout',
   'store_unavailable',
   'issuer_unavailable',
@@ -52,13 +54,20 @@ export type RuleMatch = {
   readonly effect: Effect;
   readonly mode: Mode;
   readonly failed: boolean;
+  /** Of a shadow rule: what the call would have got if this rule alone were enforced. */
+  readonly would?: Effect | undefined;
 };
+
+/** What a call would have got if every shadow rule were enforced. */
+export type Would = { readonly effect: Effect; readonly reason: Reason | null; readonly rule: string | null };
 
 export type Allow = {
   readonly effect: 'allow';
-  /** Id of the first matching allow rule in file order. */
+  /** Id of the first matching allow rule in file order; `postern:shadow` where only shadow mode let the call pass. */
   readonly rule: string;
   readonly matches: readonly RuleMatch[];
+  /** Where it differs from this decision. */
+  readonly would?: Would | undefined;
 };
 
 /** Which challenge schemes an answer carries, and what goes into them (STANDARDS: RFC 9449 §7.1, RFC 6750 §3). */
@@ -83,6 +92,8 @@ export type Deny = {
   readonly presented?: AccessToken | undefined;
   readonly rule?: string | undefined;
   readonly matches?: readonly RuleMatch[] | undefined;
+  /** Where it differs from this decision. */
+  readonly would?: Would | undefined;
   readonly challenge?: ChallengeHint | undefined;
   /** A nonce for the client's next proof (RFC 9449 §9). */
   readonly nonce?: string | undefined;

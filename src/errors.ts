@@ -16,6 +16,12 @@ export type Problem = {
   readonly line?: number | undefined;
   readonly column?: number | undefined;
   readonly message: string;
+  /** What kind of problem it is, where that has a name. */
+  readonly code?: string | undefined;
+  /** The rule that it is in. */
+  readonly rule?: string | undefined;
+  /** The end of the message, which says what to do about it. */
+  readonly hint?: string | undefined;
 };
 
 /** A problem at a place in the configuration, before its line is known. */

@@ -1,6 +1,8 @@
 /** One request on its way through Postern: what arrived, and what each stage has found out about it. */
 
 import type { Decision, Deny } from './decision.ts';
+import type { DriftScores } from './drift-scores.ts';
+import type { LeakGuard } from './leak-search.ts';
 
 /** Field values in order of arrival, by lower-case name. */
 export type Fields = ReadonlyMap<string, readonly string[]>;
@@ -98,6 +100,22 @@ export type Actor = {
 
 export type PossessionMethod = 'dpop' | 'mtls' | 'bearer';
 
+/** Who calls, and what is known of it beyond its token. Frozen, shared between requests with one token. */
+export type Agent = {
+  readonly id: string;
+  readonly issuer: string;
+  /** The human who answers for it, as the registry or a claim says. */
+  readonly owner: string | null;
+  readonly team: string | null;
+  /** Of the agent and of everybody behind it, as far as known: its client and the actors of its chain. */
+  readonly owners: readonly string[];
+  readonly registered: boolean;
+  readonly status: AgentStatus;
+};
+
+/** As the registry has it; `unknown` where the agent is not registered. */
+export type AgentStatus = 'active' | 'suspended' | 'expired' | 'unknown';
+
 /** How the presenter proved possession of the token's key on this request. */
 export type Possession = {
   readonly method: 'dpop' | 'mtls' | 'none';
@@ -107,7 +125,7 @@ export type Possession = {
   readonly proofAgeMs: number;
   readonly hasNonce: boolean;
   /** What the store must see for the first time: null without a proof. */
-  readonly singleUse: { readonly key: string; readonly lifetimeMs: number } | null;
+  readonly singleUse: { readonly key: string; readonly lifetimeMs: number; readonly madeAtMs: number } | null;
 };
 
 /** One member of a Content-Digest (RFC 9530 §2) whose algorithm is known. */
@@ -116,6 +134,13 @@ export type ContentDigest = { readonly algorithm: 'sha256' | 'sha512'; readonly 
 /** Why an agent says it calls, and where it said so. Untrusted text: never authority. */
 export type StatedReason = { readonly text: string; readonly source: 'signed' | 'header' | 'meta' };
 
+/** What a body that is one JSON-RPC 2.0 request asks of an MCP server. */
+export type McpCall = {
+  readonly method: string;
+  /** Of `tools/call` only. */
+  readonly tool: { readonly name: string; readonly arguments: Readonly<Record<string, unknown>> | undefined } | null;
+};
+
 /** A body that was read whole before the decision, and is forwarded byte for byte. */
 export type HeldBody = {
   readonly bytes: Buffer;
@@ -123,6 +148,8 @@ export type HeldBody = {
   readonly isBound: boolean;
   /** The value of its JSON; undefined where it is not inspected, empty or not JSON. */
   readonly json: unknown;
+  /** The call that its JSON is; 'batch' for several at once; null for everything else. */
+  readonly mcp: McpCall | 'batch' | null;
   /** Gives back the room that it took. Once is enough; more does no harm. */
   readonly release: () => void;
 };
@@ -162,6 +189,8 @@ export type Route = {
   readonly webSocket?: boolean;
   /** Whether what still runs when the access token expires is cut. WebSockets always are. */
   readonly endsAtTokenExpiry?: boolean;
+  /** Whether answers are searched for the credential. */
+  readonly leakGuard?: boolean;
   readonly allowInPath?: readonly PathOddity[];
   readonly forwardFields: readonly string[];
   /** Scopes that its resource metadata names. */
@@ -192,6 +221,18 @@ export type Injection = {
   readonly version: number;
   /** Lower-case names with their values. */
   readonly fields: readonly (readonly [string, string])[];
+  /** Knows the secret, and the one before it; null where the secret is too short to be told from other text. */
+  readonly guard?: LeakGuard | null;
+};
+
+/** What rules may have read of a request, as far as its record does not say it elsewhere. */
+export type RuleInputs = {
+  /** By variable and field, `token.acr`, or one name in a map, `request.headers[x-team]`; null for what was absent. */
+  readonly values: Readonly<Record<string, unknown>>;
+  /** What a rule may read and is not kept: secret by its name, or too long. */
+  readonly missing: readonly string[];
+  /** Of what was looked at, the variable that is beyond the bounds of rules; absent where none is. */
+  readonly unfit?: string;
 };
 
 /** What happened after an allow. */
@@ -202,7 +243,19 @@ export type Outcome = {
   bytesIn: number;
   bytesOut: number;
   /** How the exchange ended. */
-  end: 'complete' | 'client_aborted' | 'upstream_aborted' | 'token_expired' | 'refused';
+  end: 'complete' | 'client_aborted' | 'upstream_aborted' | 'token_expired' | 'revoked' | 'leak_blocked' | 'refused';
+};
+
+/** What an exchange under way can be revoked by, and whether it has been since it began. */
+export type Standing = {
+  readonly handles: readonly string[];
+  readonly issuedAtMs: number;
+  /** The handle that is revoked; null while none is. */
+  readonly revokedBy: string | null;
+  /** Called once, when that changes. Whoever sets it has looked at `revokedBy`. */
+  onRevoked: (() => void) | null;
+  /** The exchange is over. */
+  readonly end: () => void;
 };
 
 /** Stages of the path that are timed, in order. */
@@ -222,16 +275,30 @@ export type Exchange = {
   request: ClientRequest | null;
   route: Route | null;
   identity: Identity | null;
+  /** Null exactly where there is no identity. */
+  agent: Agent | null;
+  /** Whether the identity is still good; null exactly where there is none. */
+  standing: Standing | null;
+  /** What the request does, in one name; null until there is a route. Known better once the body is. */
+  operation: string | null;
   statedReason: StatedReason | null;
   /** Null where the body is passed on as it comes, which is the usual case. */
   heldBody: HeldBody | null;
   /** By meter name, this request included. */
   rates: ReadonlyMap<string, number> | null;
+  /** Absent until it has been judged, and where behaviour is not. */
+  drift?: DriftScores;
+  /** What the answer says of quotas; empty where no throttle rule is about this request. */
+  rateLimitFields: readonly (readonly [string, string])[];
+  /** Null where no rule was asked; absent where they are not to be kept. */
+  inputs?: RuleInputs | null;
   policyHash: string | null;
   decision: Decision | null;
   decidedMs: number | null;
   /** Why an allowed exchange could not be completed; null when it was. Not a decision. */
   failure: Deny | null;
+  /** Makes room for the agent's next one; absent while it takes none. */
+  releaseSlot?: () => void;
   /** Monotonic; when the stage under way began. */
   lapMs: number;
   readonly stageMs: { [stage in StageName]?: number };

@@ -3,9 +3,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Decision, type Deny, deny, isDeny } from './decision.ts';
+import type { ReadAlong } from './drift-scores.ts';
 import { StoreFault } from './errors.ts';
 import type {
   AccessToken,
+  Agent,
   ClientRequest,
   Exchange,
   HeldBody,
@@ -15,6 +17,7 @@ import type {
   Possession,
   Route,
   StageName,
+  Standing,
   StatedReason,
 } from './exchange.ts';
 
@@ -36,7 +39,10 @@ export type Passage<Injection> = {
   readonly outcome: Outcome;
   readonly decisionId: string;
   readonly nextNonce: string | null;
+  readonly rateLimitFields: Exchange['rateLimitFields'];
   readonly accessToken: AccessToken;
+  readonly standing: Standing;
+  readonly readAlong: ReadAlong | null;
 };
 
 /** Everything that handle needs, in the order of the request. All but its own types are opaque to it. */
@@ -50,16 +56,25 @@ export type Stages<Context, BodyPlan extends object, Injection extends object> =
   readonly answerItself: (request: ClientRequest) => OwnAnswer | Deny | null;
   readonly matchRoute: (request: ClientRequest) => Route | Deny;
   readonly identify: (request: ClientRequest, route: Route) => Promise<Identity | Deny>;
+  readonly describeAgent: (exchange: Exchange, identity: Identity) => Agent;
+  /** From here on the exchange can be revoked. Asked after describeAgent. */
+  readonly watch: (exchange: Exchange, identity: Identity) => Standing;
+  /** Asked again once the body is known: it may name the operation better than the path does. */
+  readonly nameOperation: (request: ClientRequest, route: Route, heldBody: HeldBody | null) => string;
+  /** Takes one of the places that each agent has, and gives what leaves it again. */
+  readonly takeSlot: (agent: Agent) => (() => void) | Deny;
   /** Null for a body that is passed on as it comes. */
   readonly planBody: (request: ClientRequest, route: Route, identity: Identity) => BodyPlan | null | Deny;
   /** Asked again once the body is known, where it is to be. */
   readonly readReason: (exchange: Exchange, plan: BodyPlan | null) => StatedReason | null | Deny;
   readonly createContext: (exchange: Exchange) => Context;
+  /** Whether some meter counts by what bodies say: then they are read before anything is counted. */
+  readonly countsBodies: boolean;
   readonly measure: (context: Context) => readonly MeterHit[] | Deny;
-  readonly handlesOf: (accessToken: AccessToken, possession: Possession) => readonly string[];
   readonly check: (request: {
     readonly nowMs: number;
     readonly handles: readonly string[];
+    readonly issuedAtMs: number;
     readonly singleUse: Possession['singleUse'];
     readonly meters: readonly MeterHit[];
   }) => Promise<CheckAnswer>;
@@ -69,6 +84,11 @@ export type Stages<Context, BodyPlan extends object, Injection extends object> =
     incoming: IncomingMessage,
     response: ServerResponse,
   ) => Promise<HeldBody | Deny>;
+  /** Recalls what the agent has always done, while the store is asked; null where it is known. Never rejects. */
+  readonly recall: (exchange: Exchange) => Promise<void> | null;
+  /** How far the call is from that. Never throws. */
+  readonly judgeBehaviour: (exchange: Exchange) => void;
+  readonly readAlong: (exchange: Exchange) => ReadAlong | null;
   readonly decide: (context: Context, exchange: Exchange, fallsInMs: ReadonlyMap<string, number>) => Decision;
   readonly inject: (route: Route) => Injection | Deny;
   /** Null when the upstream's answer was relayed; a Deny when there was none to relay. */
@@ -95,11 +115,11 @@ export type Stages<Context, BodyPlan extends object, Injection extends object> =
 
 export type Handle = (incoming: IncomingMessage, response: ServerResponse) => Promise<void>;
 
+/** `ending` holds connections of which it is known already which answer closes them. */
 export function createHandle<Context, BodyPlan extends object, Injection extends object>(
   stages: Stages<Context, BodyPlan, Injection>,
+  ending = new WeakSet<Socket>(),
 ): Handle {
-  /** Connections of which it is known already which answer closes them. */
-  const ending = new WeakSet<Socket>();
   const refuse: typeof stages.refuse = (exchange, deny, incoming, response) => {
     const sent = stages.refuse(exchange, deny, incoming, response);
     if (!response.shouldKeepAlive) ending.add(incoming.socket);
@@ -137,6 +157,8 @@ export function createHandle<Context, BodyPlan extends object, Injection extends
       await refuse(exchange, refusal, incoming, response);
     } finally {
       exchange.heldBody?.release();
+      exchange.releaseSlot?.();
+      exchange.standing?.end();
       stages.record(exchange);
     }
   };
@@ -155,7 +177,77 @@ async function judge<Context, BodyPlan extends object, Injection extends object>
   const barrier = stages.admit();
   if (barrier !== null) return barrier;
 
-  // What is asked, and where it would go.
+  const destined = direct(stages, exchange, incoming, ending);
+  if ('effect' in destined) return destined;
+  const { request, route } = destined;
+
+  // Who asks: the token, and the proof that its key is here.
+  exchange.lapMs = performance.now();
+  const identity = await stages.identify(request, route);
+  lap(exchange, 'identify');
+  if (isDeny(identity)) return identity;
+  exchange.identity = identity;
+  exchange.agent = stages.describeAgent(exchange, identity);
+  const standing = stages.watch(exchange, identity);
+  exchange.standing = standing;
+  const releaseSlot = stages.takeSlot(exchange.agent);
+  if (isDeny(releaseSlot)) return releaseSlot;
+  exchange.releaseSlot = releaseSlot;
+  const plan = stages.planBody(request, route, identity);
+  if (plan !== null && isDeny(plan)) return plan;
+  const statedReason = stages.readReason(exchange, plan);
+  if (statedReason !== null && isDeny(statedReason)) return statedReason;
+  exchange.statedReason = statedReason;
+
+  // The body, where proof or route make it part of the question. It is read for known callers only, as it costs memory;
+  // earlier where a meter counts by it, for there is one round trip.
+  const learn = () => (plan === null ? null : learnBody(stages, exchange, plan, request, route, incoming, response));
+  if (stages.countsBodies) {
+    const unfit = standing.revokedBy === null ? await learn() : revoked(standing.revokedBy);
+    if (unfit !== null) return unfit;
+  }
+
+  // Revoked? Used before? How often? One round trip.
+  const context = stages.createContext(exchange);
+  const hits = stages.measure(context);
+  if (isDeny(hits)) return hits;
+  exchange.lapMs = performance.now();
+  const recalled = stages.recall(exchange);
+  const fallsInMs = await checkStore(stages, exchange, standing, hits);
+  if (recalled !== null) await recalled;
+  lap(exchange, 'store');
+  if (isDeny(fallsInMs)) return fallsInMs;
+
+  const unfit = stages.countsBodies ? null : await learn();
+  if (unfit !== null) return unfit;
+  // The body took its time: what was revoked meanwhile is not to begin.
+  if (standing.revokedBy !== null) return revoked(standing.revokedBy);
+
+  // The rules, and only then the credential.
+  const known = plan === null || stages.countsBodies ? context : stages.createContext(exchange);
+  stages.judgeBehaviour(exchange);
+  const decision = stages.decide(known, exchange, fallsInMs);
+  lap(exchange, 'decide');
+  if (isDeny(decision)) return decision;
+  exchange.decision = decision;
+  const injection = stages.inject(route);
+  lap(exchange, 'credential');
+  if (isDeny(injection)) return { ...injection, matches: decision.matches, would: decision.would };
+  const { outcome, id: decisionId, rateLimitFields } = exchange;
+  const body = exchange.heldBody?.bytes ?? null;
+  const { nextNonce, accessToken } = identity;
+  const readAlong = stages.readAlong(exchange);
+  const told = { decisionId, nextNonce, rateLimitFields };
+  return { request, route, injection, body, outcome, ...told, accessToken, standing, readAlong };
+}
+
+/** What is asked, and where it would go; or what Postern says itself. */
+function direct<Context, BodyPlan extends object, Injection extends object>(
+  stages: Stages<Context, BodyPlan, Injection>,
+  exchange: Exchange,
+  incoming: IncomingMessage,
+  ending: WeakSet<Socket>,
+): { readonly request: ClientRequest; readonly route: Route } | OwnAnswer | Deny {
   const request = stages.vet(incoming);
   if (isDeny(request)) {
     // Before anything is awaited: whatever else was in the same packet is handled next.
@@ -168,59 +260,25 @@ async function judge<Context, BodyPlan extends object, Injection extends object>
   const route = stages.matchRoute(request);
   if (isDeny(route)) return route;
   exchange.route = route;
+  exchange.operation = stages.nameOperation(request, route, null);
   if (request.bodyBytes !== null && request.bodyBytes > route.bodyBytesMax) return deny('body_too_large');
-
-  // Who asks: the token, and the proof that its key is here.
-  exchange.lapMs = performance.now();
-  const identity = await stages.identify(request, route);
-  lap(exchange, 'identify');
-  if (isDeny(identity)) return identity;
-  exchange.identity = identity;
-  const plan = stages.planBody(request, route, identity);
-  if (plan !== null && isDeny(plan)) return plan;
-  const statedReason = stages.readReason(exchange, plan);
-  if (statedReason !== null && isDeny(statedReason)) return statedReason;
-  exchange.statedReason = statedReason;
-
-  // Revoked? Used before? How often? One round trip.
-  const context = stages.createContext(exchange);
-  const hits = stages.measure(context);
-  if (isDeny(hits)) return hits;
-  exchange.lapMs = performance.now();
-  const fallsInMs = await checkStore(stages, exchange, identity, hits);
-  lap(exchange, 'store');
-  if (isDeny(fallsInMs)) return fallsInMs;
-
-  // The body, where proof or route make it part of the question. It is read for known callers only, as it costs memory.
-  const unfit = plan === null ? null : await learnBody(stages, exchange, plan, incoming, response);
-  if (unfit !== null) return unfit;
-
-  // The rules, and only then the credential.
-  const known = plan === null ? context : stages.createContext(exchange);
-  const decision = stages.decide(known, exchange, fallsInMs);
-  lap(exchange, 'decide');
-  if (isDeny(decision)) return decision;
-  exchange.decision = decision;
-  const injection = stages.inject(route);
-  lap(exchange, 'credential');
-  if (isDeny(injection)) return { ...injection, matches: decision.matches };
-  const { outcome, id: decisionId } = exchange;
-  const body = exchange.heldBody?.bytes ?? null;
-  const { nextNonce, accessToken } = identity;
-  return { request, route, injection, body, outcome, decisionId, nextNonce, accessToken };
+  return { request, route };
 }
 
-/** Reads the body into the exchange, and the stated reason that may be in it. */
+/** Reads the body into the exchange, and the operation and stated reason that may be in it. */
 async function learnBody<Context, BodyPlan extends object, Injection extends object>(
   stages: Stages<Context, BodyPlan, Injection>,
   exchange: Exchange,
   plan: BodyPlan,
+  request: ClientRequest,
+  route: Route,
   incoming: IncomingMessage,
   response: ServerResponse,
 ): Promise<Deny | null> {
   const heldBody = await stages.holdBody(plan, exchange.outcome, incoming, response);
   if (isDeny(heldBody)) return heldBody;
   exchange.heldBody = heldBody;
+  if (heldBody.mcp !== null) exchange.operation = stages.nameOperation(request, route, heldBody);
   const statedReason = stages.readReason(exchange, plan);
   if (statedReason !== null && isDeny(statedReason)) return statedReason;
   exchange.statedReason = statedReason;
@@ -231,26 +289,28 @@ async function learnBody<Context, BodyPlan extends object, Injection extends obj
 async function checkStore<Context, BodyPlan extends object, Injection extends object>(
   stages: Stages<Context, BodyPlan, Injection>,
   exchange: Exchange,
-  { accessToken, possession }: Identity,
+  { handles, issuedAtMs, revokedBy }: Standing,
   hits: readonly MeterHit[],
 ): Promise<ReadonlyMap<string, number> | Deny> {
-  const handles = stages.handlesOf(accessToken, possession);
+  // What this sidecar knows holds even where the store has lost it.
+  if (revokedBy !== null) return revoked(revokedBy);
+  const singleUse = exchange.identity?.possession.singleUse ?? null;
   let answer: CheckAnswer;
   try {
-    answer = await stages.check({ nowMs: stages.nowMs(), handles, singleUse: possession.singleUse, meters: hits });
+    answer = await stages.check({ nowMs: stages.nowMs(), handles, issuedAtMs, singleUse, meters: hits });
   } catch (fault) {
     if (!(fault instanceof StoreFault)) throw fault;
     // Never open: without the store nobody can say whether this token is revoked or this proof was used before.
     return deny('store_unavailable', { cause: fault.message });
   }
-  if (answer.revokedIndex >= 0) {
-    return deny('token_revoked', { cause: `revoked: ${handles[answer.revokedIndex]}` });
-  }
+  if (answer.revokedIndex >= 0) return revoked(handles[answer.revokedIndex] ?? '');
   // RFC 9449 §11.1: a proof is good for one request.
   if (answer.isReplay) return deny('proof_replayed');
   exchange.rates = new Map(hits.map((hit, index) => [hit.name, answer.counts[index] ?? 0]));
   return new Map(hits.map((hit, index) => [hit.name, answer.fallsInMs[index] ?? 0]));
 }
+
+const revoked = (handle: string): Deny => deny('token_revoked', { cause: `revoked: ${handle}` });
 
 /** Notes how long the stage took, and starts the next lap. */
 function lap(exchange: Exchange, stage: StageName): void {

@@ -1,10 +1,11 @@
 /** Which bodies are read whole before the decision, and what is found out about them. All others stream. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { readMcpCall } from './behaviour/actions/json-rpc.ts';
 import type { Config } from './config/schema.ts';
 import { type Deny, deny, isDeny } from './decision.ts';
 import { sendContinue } from './delivery.ts';
-import type { ClientRequest, ContentDigest, HeldBody, Identity, Outcome, Route } from './exchange.ts';
+import type { ClientRequest, ContentDigest, Fields, HeldBody, Identity, Outcome, Route } from './exchange.ts';
 import { matchesDigests } from './identify/content-digest.ts';
 import { createReadWholeBody } from './receive/held-body.ts';
 import { isJsonBody, parseJsonBody } from './receive/json-body.ts';
@@ -15,6 +16,8 @@ export type BodyPlan = {
   readonly bytesMax: number | null;
   readonly digests: readonly ContentDigest[] | null;
   readonly isJson: boolean;
+  /** Of the request: what they repeat of the body must agree with it. */
+  readonly fields: Fields;
 };
 
 /** Null for a body that nobody needs to know; a Deny for one that can't be what it says. Reads nothing yet. */
@@ -32,30 +35,33 @@ export function createPlanBody({ boundBody }: Pick<Config['limits'], 'boundBody'
     const isJson = jsonBytesMax !== null && bodyBytes !== 0 && isJsonBody(fields);
     if (typeof isJson !== 'boolean') return isJson;
     if (digests === null && !isJson) return null;
-    if (bodyBytes === 0) return { bytesMax: null, digests, isJson };
+    if (bodyBytes === 0) return { bytesMax: null, digests, isJson, fields };
     const bounds = [bodyBytesMax, ...(digests === null ? [] : [boundBody]), ...(isJson ? [jsonBytesMax] : [])];
     const bytesMax = Math.min(...bounds);
     if (bodyBytes !== null && bodyBytes > bytesMax) return deny('body_too_large');
     // What is announced is what is read; room for more is taken only where nothing was announced.
-    return { bytesMax: bodyBytes ?? bytesMax, digests, isJson };
+    return { bytesMax: bodyBytes ?? bytesMax, digests, isJson, fields };
   };
 }
 
-/** `heldBodies` bounds what all bodies held at once may take, each with as much as it may grow to. */
+/**
+ * `heldBodies` bounds what all bodies held at once may take, each with as much as it may grow to. `room` counts it;
+ * whoever changes the bound hands on the same one.
+ */
 export function createHoldBody(
   limits: Pick<Config['limits'], 'heldBodies' | 'heldBodyTimeout' | 'requestTimeout'>,
+  room = { bytesTaken: 0 },
 ): HoldBody {
   // Past requestTimeout the listener would cut the connection, and no answer would tell why.
   const timeoutMs = Math.min(limits.heldBodyTimeout, limits.requestTimeout);
   const readWhole = createReadWholeBody({ timeoutMs });
-  let bytesTaken = 0;
   return async (plan, outcome, incoming, response) => {
     const { bytesMax } = plan;
     if (bytesMax === null) return examine(empty, plan, () => {});
-    if (bytesTaken + bytesMax > limits.heldBodies) return tooMany;
-    bytesTaken += bytesMax;
+    if (room.bytesTaken + bytesMax > limits.heldBodies) return tooMany;
+    room.bytesTaken += bytesMax;
     const release = once(() => {
-      bytesTaken -= bytesMax;
+      room.bytesTaken -= bytesMax;
     });
     const beforeBody = incoming.headers.expect === undefined ? undefined : () => sendContinue(response);
     const bytes = await readWhole({ incoming, bytesMax, outcome, beforeBody });
@@ -65,10 +71,14 @@ export function createHoldBody(
   };
 }
 
-function examine(bytes: Buffer, { digests, isJson }: BodyPlan, release: () => void): HeldBody | Deny {
+function examine(bytes: Buffer, { digests, isJson, fields }: BodyPlan, release: () => void): HeldBody | Deny {
   if (digests !== null && !matchesDigests(bytes, digests)) return otherBody;
   const parsed = isJson ? parseJsonBody(bytes) : notInspected;
-  return isDeny(parsed) ? parsed : { bytes, isBound: digests !== null, json: parsed.json, release };
+  if (isDeny(parsed)) return parsed;
+  const { json } = parsed;
+  const mcp = readMcpCall(json, fields);
+  if (mcp !== null && typeof mcp === 'object' && isDeny(mcp)) return mcp;
+  return { bytes, isBound: digests !== null, json, mcp, release };
 }
 
 const empty = Buffer.alloc(0);

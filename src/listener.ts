@@ -1,6 +1,5 @@
 /** The data listener: limits and timeouts on node:http, connections that never become a request, and draining. */
 
-import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerOptions, ServerResponse, STATUS_CODES } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
@@ -10,6 +9,7 @@ import { listenAt } from './address.ts';
 import type { Config } from './config/schema.ts';
 import { type Deny, deny } from './decision.ts';
 import type { Handle } from './handle.ts';
+import { createRenew, type Renewal, readCertificates } from './tls-files.ts';
 
 export type ListenerOptions = {
   readonly listen: Config['listen'];
@@ -28,6 +28,8 @@ export type ListenerOptions = {
 export type Listener = {
   /** Gives the port. Throws a Fault where the address can't be had. */
   readonly start: () => Promise<number>;
+  /** Gives new connections the certificate that the files hold by now. */
+  readonly renewCertificates: () => Renewal;
   /** From now on each answer closes its connection, so that clients which keep one alive go elsewhere in peace. */
   readonly releaseClients: () => void;
   /** Takes no more connections, lets live requests finish until the deadline, then cuts what is left. */
@@ -40,7 +42,7 @@ const settleMs = 1000;
 export function createListener(options: ListenerOptions): Listener {
   const { listen, handle, refuseConnection, onFault } = options;
   const { isHandshake } = options;
-  const server = createHttpServer(options, {
+  const { server, renewCertificates } = createHttpServer(options, {
     // Whatever an earlier request on the connection still waits for would be written into the tunnel.
     shouldUpgradeCallback: (incoming) => isHandshake?.(incoming) === true && !isBusy(incoming.socket),
   });
@@ -120,6 +122,7 @@ export function createListener(options: ListenerOptions): Listener {
       server.on('error', onFault);
       return port;
     },
+    renewCertificates,
     releaseClients: () => {
       isReleasing = true;
     },
@@ -157,28 +160,29 @@ function createHttpServer({ listen, limits }: Pick<ListenerOptions, 'listen' | '
     highWaterMark: 65_536,
     noDelay: true,
   };
-  const server =
-    listen.tls === undefined ? createServer(options) : createTlsServer({ ...options, ...tlsOptions(listen.tls) });
+  const secured = listen.tls === undefined ? null : createSecureServer(options, listen.tls);
+  const server = secured?.server ?? createServer(options);
   if (listen.tls?.clientCaFile !== undefined) server.on('secureConnection', refuseForeign);
   // Our own count answers with 431; Node would drop fields beyond its bound without a word.
   server.maxHeadersCount = 0;
   server.maxConnections = limits.connections;
   server.maxRequestsPerSocket = 0;
-  return server;
+  const renewCertificates = secured?.renew ?? ((): Renewal => ({ outcome: 'unchanged' }));
+  return { server, renewCertificates };
 }
 
-function tlsOptions(tls: NonNullable<Config['listen']['tls']>) {
-  return {
-    cert: readFileSync(tls.certFile),
-    key: readFileSync(tls.keyFile),
-    ...(tls.clientCaFile === undefined ? {} : { ca: readFileSync(tls.clientCaFile) }),
-    minVersion: 'TLSv1.2' as const,
+function createSecureServer(options: ServerOptions, tls: NonNullable<Config['listen']['tls']>) {
+  const certificates = readCertificates(tls);
+  const server = createTlsServer({
+    ...options,
+    ...certificates,
     ALPNProtocols: ['http/1.1'],
     requestCert: tls.clientCert !== 'none',
     // Node takes this as: a certificate, and a good one. What is only requested is looked at in refuseForeign.
     rejectUnauthorized: tls.clientCert === 'require',
     handshakeTimeout: 10_000,
-  };
+  });
+  return { server, renew: createRenew(server, tls, certificates) };
 }
 
 /**

@@ -7,7 +7,14 @@ export type ReadinessOptions = {
   readonly isShuttingDown: () => boolean;
   readonly isAuditHealthy: () => boolean;
   readonly ping: () => Promise<void>;
+  /** Since the store last confirmed that this sidecar knows every revocation. */
+  readonly mirrorAgeMs: () => number;
+  readonly mirrorAgeMaxMs: number;
   readonly keySets: ReadonlyMap<string, KeySetHealth>;
+  /** Why opaque tokens can't be asked about; null while they can, or where none are. */
+  readonly introspectionOutage?: () => string | null;
+  /** What of the files is not in use; null where all of it is. */
+  readonly reloadNote?: () => string | null;
   readonly secrets: { readonly names: readonly string[]; readonly problem: (name: string) => string | null };
 };
 
@@ -33,12 +40,34 @@ async function checkAll(options: ReadinessOptions): Promise<Readonly<Record<stri
     listener: checkOf(options.isShuttingDown() ? 'shutting down' : null),
     audit: checkOf(options.isAuditHealthy() ? null : 'a sink takes no records'),
     store: checkOf(store),
-    issuers: checkOf(issuers),
+    revocations: checkOf(mirrorProblem(options)),
+    issuers: issuers === null ? withOutage(options) : checkOf(issuers),
     credentials: checkOf(firstSecretProblem(options.secrets)),
+    configuration: withReloadNote(options),
   };
 }
 
 const checkOf = (problem: string | null): Check => (problem === null ? { ok: true } : { ok: false, detail: problem });
+
+/**
+ * Told, and no reason to be out of service: JWTs pass as before, and only calls make Postern ask that issuer again. A
+ * sidecar that gets none would never find out that it is back.
+ */
+function withOutage({ introspectionOutage }: ReadinessOptions): Check {
+  const outage = introspectionOutage?.() ?? null;
+  return outage === null ? { ok: true } : { ok: true, detail: outage };
+}
+
+/** Told, and no reason to be out of service: the last good configuration and rules go on judging. */
+function withReloadNote({ reloadNote }: ReadinessOptions): Check {
+  const note = reloadNote?.() ?? null;
+  return note === null ? { ok: true } : { ok: true, detail: note };
+}
+
+function mirrorProblem({ mirrorAgeMs, mirrorAgeMaxMs }: ReadinessOptions): string | null {
+  const ageMs = mirrorAgeMs();
+  return ageMs <= mirrorAgeMaxMs ? null : `what is revoked was last heard ${Math.round(ageMs / 1000)} s ago`;
+}
 
 async function storeProblem(ping: ReadinessOptions['ping']): Promise<string | null> {
   try {

@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ChallengeHint, Deny, Reason } from './decision.ts';
 import { delivery, discardBody, hasUnreadBody } from './delivery.ts';
-import type { ClientRequest, Exchange, PossessionMethod, Route } from './exchange.ts';
+import type { Exchange, PossessionMethod, Route } from './exchange.ts';
 
 /** Which challenge a reason calls for. `credentials` carries no error (RFC 6750 §3.1, RFC 9449 §7.2). */
 type ChallengeKind =
@@ -119,6 +119,11 @@ export const answers: Readonly<Record<Reason, Answer>> = {
     'No rule allows this call. Ask the platform team; a retry will not help.',
   ),
   rule_denied: row(403, 'Denied by rule', 'A rule denies this call. Ask the platform team; a retry will not help.'),
+  drift_blocked: row(
+    403,
+    'Behaviour is not that of this agent',
+    'The call is far from what this agent has always done. Ask its owner, who can have it looked at.',
+  ),
   policy_error: row(
     403,
     'Policy could not be evaluated',
@@ -145,6 +150,11 @@ export const answers: Readonly<Record<Reason, Answer>> = {
     502,
     'Upstream refused the credential',
     'The API refused the credential that Postern holds. Tell the platform team.',
+  ),
+  credential_leak_blocked: row(
+    502,
+    'Answer held back',
+    'The answer of the API held the credential that Postern keeps from you. Tell the platform team; a retry will not help.',
   ),
   upstream_timeout: row(504, 'Upstream timed out', 'The API behind Postern did not answer in time.'),
   store_unavailable: unavailable(
@@ -176,8 +186,8 @@ export type RefuseOptions = {
   readonly discardMs: number;
   /** How long a client may take over reading an answer. */
   readonly takeMs: number;
-  /** Further fields of refusals on the request path: what the route lets web pages read. */
-  readonly extraFields?: (route: Route | null, request: ClientRequest | null) => Refusal['fields'];
+  /** Further fields of refusals on the request path: what the route lets web pages read, and what quotas are left. */
+  readonly extraFields?: (exchange: Exchange) => Refusal['fields'];
 };
 
 /** What a refusal says of the route that it is on. */
@@ -274,13 +284,15 @@ function parameters(...pairs: readonly (readonly [string, string | undefined])[]
 export function createRefuse(options: RefuseOptions) {
   const refusalFor = createRefusal(options);
   return async (exchange: Exchange, deny: Deny, incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
-    exchange.outcome.end = 'refused';
     if (response.headersSent || response.destroyed) {
+      // Cut already, it keeps what it was cut for.
+      if (exchange.outcome.end === 'complete') exchange.outcome.end = 'refused';
       response.destroy();
       return;
     }
+    exchange.outcome.end = 'refused';
     const refusal = refusalFor(withScheme(deny, exchange), exchange.id, exchange.route);
-    const extraFields = options.extraFields?.(exchange.route, exchange.request) ?? [];
+    const extraFields = options.extraFields?.(exchange) ?? [];
     const isBodyUnread = hasUnreadBody(incoming);
     if (deny.close === true || isBodyUnread) response.shouldKeepAlive = false;
     exchange.outcome.status = refusal.status;

@@ -1,7 +1,10 @@
 /** Everything a start verifies beyond the shape of the configuration: names, secrets, expressions and rules. */
 
+import { emptyRegistry, loadRegistry, type Registry } from './agents/registry.ts';
+import { type Documents, loadDocuments } from './behaviour/actions/documents.ts';
 import { type Configuration, place, readDraft, sortProblems } from './config/load.ts';
 import type { WrittenNames } from './config/salvage.ts';
+import { guardProblems } from './credential/inject.ts';
 import { createSecrets, type Secrets } from './credential/secrets.ts';
 import { ConfigurationFault, type ConfigurationProblem, formatProblem, type Problem } from './errors.ts';
 import type { Route } from './exchange.ts';
@@ -19,7 +22,9 @@ export type VetOptions = {
   readonly configuration: Configuration;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: () => number;
-  readonly onSecretChange?: Parameters<typeof createSecrets>[0]['onChange'];
+  readonly onSecretChange?: Parameters<typeof createSecrets>[0]['onChange'] | undefined;
+  /** Of a set in use, in place of what the files hold; secrets are null where the credentials are others. */
+  readonly carried?: { readonly registry: Registry; readonly secrets: Secrets | null };
 };
 
 /** A declared meter with its expressions compiled. */
@@ -37,6 +42,9 @@ export type Vetted = {
   readonly meters: readonly CompiledMeter[];
   readonly readReason: ReturnType<typeof createReadReason>;
   readonly ruleSet: RuleSet;
+  /** What OpenAPI documents say, by the name of the route. */
+  readonly operations: Documents['operations'];
+  readonly registry: Registry;
 };
 
 /** Throws ConfigurationFault with every problem of every part. The caller closes the secrets. */
@@ -70,34 +78,48 @@ export async function loadWhole(file: string, env: VetOptions['env']): Promise<C
 type Found = { readonly problems: readonly Problem[]; readonly parts: Omit<Vetted, 'routes'> | null };
 
 async function inspect(
-  { configuration, env, clock, onSecretChange }: VetOptions,
+  { configuration, env, clock, onSecretChange, carried }: VetOptions,
   names: WrittenNames,
   routed: readonly ConfigurationProblem[],
 ): Promise<Found> {
   const { config } = configuration;
+  const documents = loadDocuments(config.routes);
   const problems: ConfigurationProblem[] = [
     ...routed,
+    ...documents.misfits,
     ...trustedProxyProblems(config.listen.trustedProxies),
     ...dialectProblems(config.issuers),
   ];
   // No meter may read a count: counts are there only after the meters have said what to count.
   const meters = compileMeters(config.meters, createCompile({ meters: [] }), problems);
   const readReason = compileReason(config.reason, problems);
-  const { secrets, problems: secretProblems } = await createSecrets({
-    credentials: config.credentials,
-    env,
-    clock,
-    pollMs: secretsPollMs,
-    ...(onSecretChange === undefined ? {} : { onChange: onSecretChange }),
-  });
-  problems.push(...secretProblems);
+  const { secrets, problems: secretProblems } =
+    carried?.secrets != null
+      ? { secrets: carried.secrets, problems: [] }
+      : await createSecrets({
+          credentials: config.credentials,
+          env,
+          clock,
+          pollMs: secretsPollMs,
+          ...(onSecretChange === undefined ? {} : { onChange: onSecretChange }),
+        });
+  problems.push(...secretProblems, ...guardProblems(config, secrets));
   const ruleSet = await loadRulesOrProblems(config.rules, names);
+  const { file } = config.agents;
+  const registry =
+    carried?.registry ?? (file === undefined ? emptyRegistry : await orProblems(() => loadRegistry(file)));
+  if (!config.drift.enabled && ruleSet !== null && !('problems' in ruleSet) && readsDrift(ruleSet.reads)) {
+    problems.push({ path: ['drift'], message: 'is not enabled, but rules read drift: they would find nothing amiss' });
+  }
   const all = sortProblems([
     ...place(configuration, problems),
     ...(ruleSet !== null && 'problems' in ruleSet ? ruleSet.problems : []),
+    ...documents.problems,
+    ...('problems' in registry ? registry.problems : []),
   ]);
-  if (ruleSet !== null && !('problems' in ruleSet) && readReason !== null) {
-    return { problems: all, parts: { secrets, meters, readReason, ruleSet } };
+  if (ruleSet !== null && !('problems' in ruleSet) && !('problems' in registry) && readReason !== null) {
+    const { operations } = documents;
+    return { problems: all, parts: { secrets, meters, readReason, ruleSet, operations, registry } };
   }
   secrets.close();
   return { problems: all, parts: null };
@@ -113,17 +135,19 @@ function compileMeters(
     const cost = compile(meter.cost, 'int');
     if (isProblem(by)) problems.push({ path: ['meters', name, 'by'], message: describe(by) });
     if (isProblem(cost)) problems.push({ path: ['meters', name, 'cost'], message: describe(cost) });
-    for (const [key, expression] of [['by', by] as const, ['cost', cost] as const]) {
-      if (isProblem(expression)) continue;
-      // Calls are counted in the round trip that says whether the caller is known, and bodies are read after it.
-      const late = ['request.body', 'pop.body_bound'].find((name) => expression.reads.has(name));
-      if (late !== undefined) {
-        problems.push({ path: ['meters', name, key], message: `reads ${late}, which is known only after counting` });
-      }
+    for (const [key, expression] of [
+      ['by', by],
+      ['cost', cost],
+    ] as const) {
+      // What is counted is known before behaviour is judged.
+      if (isProblem(expression) || !readsDrift(expression.reads)) continue;
+      problems.push({ path: ['meters', name, key], message: 'must not read drift, which is judged after counting' });
     }
     return isProblem(by) || isProblem(cost) ? [] : [{ name, windowMs: meter.window, by, cost }];
   });
 }
+
+const readsDrift = (reads: ReadonlySet<string>) => [...reads].some((path) => path.startsWith('drift.'));
 
 function describe({ message, hint }: ExpressionProblem): string {
   return hint === undefined ? message : `${message}; ${hint}`;
@@ -144,8 +168,14 @@ async function loadRulesOrProblems(
   { routes, meters }: WrittenNames,
 ): Promise<RuleSet | { readonly problems: readonly Problem[] } | null> {
   if (paths.length === 0) return null;
+  return orProblems(() => loadRules({ paths, routes, compile: createCompile({ meters }) }));
+}
+
+async function orProblems<Loaded>(
+  load: () => Promise<Loaded>,
+): Promise<Loaded | { readonly problems: readonly Problem[] }> {
   try {
-    return await loadRules({ paths, routes, compile: createCompile({ meters }) });
+    return await load();
   } catch (fault) {
     if (fault instanceof ConfigurationFault) return { problems: fault.problems };
     throw fault;

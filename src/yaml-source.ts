@@ -20,6 +20,8 @@ import { z } from 'zod';
 import type { Problem } from './errors.ts';
 
 const bytesMax = 1_048_576;
+/** Of one file. With more of them something is wrong that the first ones show. */
+const problemsMax = 100;
 
 export type YamlSource = {
   readonly file: string;
@@ -57,7 +59,8 @@ export function parseYaml(file: string, text: string): YamlSource | readonly Pro
   const lineCounter = new LineCounter();
   const document = parseDocument(text, {
     lineCounter,
-    uniqueKeys: true,
+    // The library compares each key with each other one: see findRepeatedKeys.
+    uniqueKeys: false,
     // No schema here has other keys, and what else could stand for one is a slip of the pen.
     stringKeys: true,
     prettyErrors: false,
@@ -66,14 +69,21 @@ export function parseYaml(file: string, text: string): YamlSource | readonly Pro
   });
   const faults = [...document.errors, ...document.warnings];
   if (faults.length > 0) {
-    return faults.map((fault) => {
+    return faults.slice(0, problemsMax).map((fault) => {
       const { line, col } = lineCounter.linePos(fault.pos[0]);
       return { file, line, column: col, message: fault.message };
     });
   }
+  const repeated = findRepeatedKeys(document);
+  if (repeated.length > 0) {
+    return repeated.map(({ range }) => {
+      const { line, col } = lineCounter.linePos(range?.[0] ?? 0);
+      return { file, line, column: col, message: 'Map keys must be unique' };
+    });
+  }
   const strayAliases = findStrayAliases(document);
   if (strayAliases.length > 0) {
-    return strayAliases.map(({ source, range }) => {
+    return strayAliases.slice(0, problemsMax).map(({ source, range }) => {
       const { line, col } = lineCounter.linePos(range?.[0] ?? 0);
       return { file, line, column: col, message: `*${source} refers to no anchor that comes before it` };
     });
@@ -91,6 +101,22 @@ export function parseYaml(file: string, text: string): YamlSource | readonly Pro
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
   return { file, text, value, placeOf, nodeAt, lineCounter };
+}
+
+/** YAML 1.2 §3.2.1.1: no two keys of a mapping are equal. Which of two would count, readers do not agree on. */
+function findRepeatedKeys(document: Document.Parsed): readonly Node[] {
+  const repeated: Node[] = [];
+  visit(document, {
+    Map: (_key, { items }) => {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        const name = keyOf(key);
+        if (seen.has(name) && isNode(key) && repeated.length < problemsMax) repeated.push(key);
+        seen.add(name);
+      }
+    },
+  });
+  return repeated;
 }
 
 function findStrayAliases(document: Document.Parsed): readonly Alias[] {
@@ -154,7 +180,30 @@ export function vetYaml<Schema extends z.ZodType>(
   const result = schema.safeParse(source.value);
   if (result.success) return { value: result.data };
   const jsonSchema = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
-  return result.error.issues.flatMap((issue) => problemsOf(issue, [], source, jsonSchema));
+  const problems: Problem[] = [];
+  const { issues } = result.error;
+  const meant = meantKeys(issues, jsonSchema);
+  for (const issue of issues) {
+    if (problems.length >= problemsMax) break;
+    // A key that is misspelt is told as that, and not once more as one that is missing.
+    if (meant.has(pathName(issue.path)) && source.nodeAt(issue.path) === null) continue;
+    problems.push(...problemsOf(issue, [], source, jsonSchema));
+  }
+  return problems;
+}
+
+/** Paths of the keys that unknown ones seem to stand for. */
+function meantKeys(issues: readonly z.core.$ZodIssue[], jsonSchema: JsonSchema): ReadonlySet<string> {
+  const meant = new Set<string>();
+  for (const issue of issues) {
+    if (issue.code !== 'unrecognized_keys') continue;
+    const known = knownKeys(jsonSchema, issue.path);
+    for (const key of issue.keys.slice(0, problemsMax)) {
+      const near = nearKey(key, known);
+      if (near !== null && near !== key) meant.add(pathName([...issue.path, near]));
+    }
+  }
+  return meant;
 }
 
 /** The few members of a JSON Schema that lead to the keys known at a path. */
@@ -175,7 +224,7 @@ function problemsOf(
   const path = [...parents, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(jsonSchema, path);
-    return issue.keys.map((key) => ({
+    return issue.keys.slice(0, problemsMax).map((key) => ({
       file: source.file,
       ...source.placeOf([...path, key], 'key'),
       message: `unknown key ${pathName([...path, key])}${suggestion(key, known)}`,
@@ -241,12 +290,18 @@ function descend(schema: JsonSchema, step: PropertyKey): readonly JsonSchema[] {
 
 /** `; did you mean "x"?` with the nearest of the known names, or what there is to choose from. */
 export function suggestion(name: string, known: readonly string[]): string {
+  const near = nearKey(name, known);
+  if (near !== null) return `; did you mean "${near}"?`;
+  return known.length > 12 || known.length === 0 ? '' : `; known here: ${known.join(', ')}`;
+}
+
+/** The nearest of the known names, where it is near enough to have been meant. */
+function nearKey(name: string, known: readonly string[]): string | null {
   const [nearest] = known
     .map((candidate) => ({ candidate, distance: leven(name.toLowerCase(), candidate.toLowerCase()) }))
     .toSorted((one, other) => one.distance - other.distance);
-  if (nearest === undefined) return '';
-  if (nearest.distance <= Math.max(2, Math.floor(name.length / 3))) return `; did you mean "${nearest.candidate}"?`;
-  return known.length > 12 ? '' : `; known here: ${known.join(', ')}`;
+  if (nearest === undefined || nearest.distance > Math.max(2, Math.floor(name.length / 3))) return null;
+  return nearest.candidate;
 }
 
 function codeOf(error: unknown): string {

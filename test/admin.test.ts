@@ -1,5 +1,6 @@
-import { afterEach, describe, expect, it } from 'vitest';
-import { type Admin, type AdminOptions, createAdmin, readAdminToken } from '../src/admin.ts';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { type Admin, type AdminOptions, createAdmin, createReadAdminToken } from '../src/admin.ts';
+import { json as jsonAnswer } from '../src/admin-answer.ts';
 import { StoreFault } from '../src/errors.ts';
 import { writeConfiguration } from './cli/configuration-file.ts';
 import { exchangeRaw, RawClient } from './support/raw-http.ts';
@@ -28,7 +29,7 @@ async function start(changes: Partial<AdminOptions> = {}, address = '127.0.0.1:0
   const created: Started['created'] = [];
   const faults: unknown[] = [];
   const admin = createAdmin({
-    token: null,
+    readToken: () => null,
     readiness: async () => ({ store: { ok: true } }),
     metrics,
     revocations: {
@@ -36,10 +37,14 @@ async function start(changes: Partial<AdminOptions> = {}, address = '127.0.0.1:0
         created.push({ body, author });
         return entry;
       },
+      preview: async (body) => ({ dry_run: true, body }),
       lift: async (id) => (id === entry.id ? entry : null),
-      list: async () => [entry],
+      list: async (query) => ({ revocations: [entry], next: query === '' ? null : query }),
     },
+    agents: async ({ path }) => (path === '/v1/agents' ? jsonAnswer(200, { agents: [] }) : null),
     findDecision: (id) => (id === 'known' ? '{"id":"known"}' : null),
+    explain: async () => null,
+    reload: async () => jsonAnswer(200, { outcome: 'unchanged' }),
     onFault: (fault) => faults.push(fault),
     ...changes,
   });
@@ -107,16 +112,32 @@ describe('the admin listener', () => {
       { body: { agent: 'agent-7' }, author: 'kim' },
       { body: {}, author: 'admin' },
     ]);
-    expect(JSON.parse((await call('GET', '/v1/revocations')).body)).toEqual({ revocations: [entry] });
+    expect(JSON.parse((await call('GET', '/v1/revocations')).body)).toEqual({ revocations: [entry], next: null });
     expect((await call('DELETE', '/v1/revocations/entry-1')).status).toBe(200);
     expect((await call('DELETE', '/v1/revocations/entry-2')).status).toBe(404);
+  });
+
+  it('says what a revocation would hit without making it, and makes none where the query says anything else', async () => {
+    const { call, created } = await start();
+    const dryRun = await call('POST', '/v1/revocations?dry_run=true', json, '{"agent":"agent-7"}');
+    expect([dryRun.status, JSON.parse(dryRun.body)]).toEqual([200, { dry_run: true, body: { agent: 'agent-7' } }]);
+    for (const query of ['dry_run', 'dry_run=1', 'dry-run=true', 'dry_run=true&x', '%64ry_run=true']) {
+      expect((await call('POST', `/v1/revocations?${query}`, json, '{"agent":"agent-7"}')).status).toBe(400);
+    }
+    expect(created).toEqual([]);
+  });
+
+  it('passes on what is about agents', async () => {
+    const { call } = await start();
+    expect(JSON.parse((await call('GET', '/v1/agents?limit=1')).body)).toEqual({ agents: [] });
   });
 
   it('tells what is wrong with a revocation', async () => {
     const revocations = {
       create: async () => ({ problem: 'name what to revoke' }),
+      preview: async () => ({ problem: 'name what to revoke' }),
       lift: async () => null,
-      list: async () => [],
+      list: async () => ({ problem: 'limit must be a number' }),
     };
     const { call } = await start({ revocations });
     const { status, body } = await call('POST', '/v1/revocations', json, '{}');
@@ -193,7 +214,7 @@ describe('the admin listener', () => {
     const down = async () => Promise.reject(new StoreFault('the store took too long'));
     const bug = new TypeError('secret detail of a bug');
     const { call, faults } = await start({
-      revocations: { create: down, lift: down, list: down },
+      revocations: { create: down, preview: down, lift: down, list: down },
       findDecision: () => {
         throw bug;
       },
@@ -223,11 +244,23 @@ describe('without a token', () => {
     expect((await call('GET', '/metrics', { host })).status).toBe(200);
   });
 
+  it.each(['https://evil.example', 'null'])('makes no change for a web page of the origin %s', async (origin) => {
+    const reload = vi.fn(async () => jsonAnswer(200, { outcome: 'unchanged' }));
+    const { call, created } = await start({ reload });
+    // What a page may send without asking first.
+    expect((await call('POST', '/v1/reload', { origin, 'content-type': 'text/plain' })).status).toBe(403);
+    expect((await call('POST', '/v1/revocations', { origin, ...json }, '{}')).status).toBe(403);
+    expect((await call('DELETE', '/v1/revocations/entry-1', { origin })).status).toBe(403);
+    expect(reload).not.toHaveBeenCalled();
+    expect(created).toEqual([]);
+    expect((await call('POST', '/v1/reload')).status).toBe(200);
+  });
+
   it.each(['evil.example', '127.0.0.1.evil.example', 'localhost.evil.example:9901', '10.0.0.1', ''])(
     'refuses Host %j, whose name may have been bound to this machine by a web page',
     async (host) => {
       const { call, created } = await start();
-      for (const path of ['/metrics', '/v1/revocations', '/v1/decisions/known']) {
+      for (const path of ['/metrics', '/v1/revocations', '/v1/agents', '/v1/decisions/known']) {
         expect((await call('GET', path, { host })).status).toBe(403);
       }
       expect((await call('POST', '/v1/revocations', { ...json, host }, '{}')).status).toBe(403);
@@ -239,11 +272,12 @@ describe('without a token', () => {
 describe('with a token', () => {
   it('takes it from any host, and says nothing without it but whether it lives and is ready', async () => {
     const readiness = async () => ({ store: { ok: false, detail: 'redis.internal is gone' } });
-    const { call, created } = await start({ token, readiness });
+    const { call, created } = await start({ readToken: () => token, readiness });
     const host = 'postern.internal:9901';
     for (const [method, path] of [
       ['GET', '/metrics'],
       ['GET', '/v1/revocations'],
+      ['GET', '/v1/agents'],
       ['GET', '/v1/decisions/known'],
       ['DELETE', '/v1/revocations/entry-1'],
       ['GET', '/nowhere'],
@@ -252,7 +286,16 @@ describe('with a token', () => {
       expect({ status, challenge: fields.get('www-authenticate') }).toEqual({ status: 401, challenge: 'Bearer' });
       expect((await call(method, path, { host, ...bearer(token) })).status).toBe(path === '/nowhere' ? 404 : 200);
     }
-    expect((await call('POST', '/v1/revocations', json, '{}')).status).toBe(401);
+    for (const path of [
+      '/v1/revocations',
+      '/v1/revocations?dry_run=true',
+      '/v1/agents/a/offboard',
+      '/v1/owners/a/offboard',
+      '/v1/explain',
+      '/v1/reload',
+    ]) {
+      expect((await call('POST', path, json, '{}')).status).toBe(401);
+    }
     expect(created).toEqual([]);
 
     expect((await call('GET', '/livez', { host })).status).toBe(200);
@@ -270,12 +313,12 @@ describe('with a token', () => {
     ['it with more behind it', bearer(`${token} ${token}`)],
     ['it in another scheme', { authorization: `Basic ${token}` }],
   ])('refuses %s', async (_name, fields) => {
-    const { call } = await start({ token });
+    const { call } = await start({ readToken: () => token });
     expect((await call('GET', '/metrics', fields)).status).toBe(401);
   });
 
   it('reads it from its file without the newline at the end', () => {
     const file = writeConfiguration().write('token', `${token}\n`);
-    expect(readAdminToken(file)).toBe(token);
+    expect(createReadAdminToken(file)()).toBe(token);
   });
 });

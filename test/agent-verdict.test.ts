@@ -25,7 +25,7 @@ describe('what an answer tells the agent', () => {
     });
   });
 
-  test.each(['upstream_failed', 'upstream_timeout', 'upstream_auth_failed'])(
+  test.each(['upstream_failed', 'upstream_timeout', 'upstream_auth_failed', 'credential_leak_blocked'])(
     '%s is an allowed call that failed',
     async (reason) => {
       const verdict = await readVerdict(answer(JSON.stringify({ reason, decision_id: id }), problem, 502));

@@ -40,7 +40,16 @@ beforeAll(async () => {
   // A copy, so that whatever packing does to package.json it does not do to the repository's.
   const copy = join(folder, 'copy');
   mkdirSync(copy);
-  const parts = ['.npmrc', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'src', 'rules'];
+  const parts = [
+    '.npmrc',
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'src',
+    'rules',
+    'schemas',
+  ];
   for (const part of [...parts, 'LICENSE', 'README.md', 'CHANGELOG.md']) {
     cpSync(join(root, part), join(copy, part), { recursive: true });
   }
@@ -66,11 +75,22 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('the package', () => {
   it('holds what runs, the rules, and what a reader needs, and nothing else', () => {
-    for (const path of ['dist/main.js', 'rules/scopes.yaml', 'LICENSE', 'README.md', 'CHANGELOG.md', 'package.json']) {
+    const texts = ['LICENSE', 'README.md', 'CHANGELOG.md'];
+    for (const path of [
+      'dist/main.js',
+      'rules/allow/scopes.yaml',
+      'rules/README.md',
+      'schemas/rules.json',
+      ...texts,
+      'package.json',
+    ]) {
       expect(packed).toContain(path);
     }
     const others = packed.filter(
-      (path) => !/^(dist\/.*\.js|rules\/.*\.yaml|LICENSE|README\.md|CHANGELOG\.md|package\.json)$/.test(path),
+      (path) =>
+        !/^(dist\/.*\.js|rules\/.*\.(?:yaml|md)|schemas\/[a-z]+\.json|LICENSE|README\.md|CHANGELOG\.md|package\.json)$/.test(
+          path,
+        ),
     );
     expect(others).toEqual([]);
   });

@@ -12,6 +12,8 @@ function readiness(changes: Partial<ReadinessOptions> = {}) {
     isShuttingDown: () => false,
     isAuditHealthy: () => true,
     ping: async () => {},
+    mirrorAgeMs: () => 30_000,
+    mirrorAgeMaxMs: 30_000,
     keySets: new Map([['https://login.example', keySet(true)]]),
     secrets: { names: ['key'], problem: () => null },
     ...changes,
@@ -25,8 +27,22 @@ describe('readiness', () => {
       listener: { ok: true },
       audit: { ok: true },
       store: { ok: true },
+      revocations: { ok: true },
       issuers: { ok: true },
       credentials: { ok: true },
+      configuration: { ok: true },
+    });
+  });
+
+  it('tells of an issuer that gives no answers about opaque tokens, and is there all the same', async () => {
+    expect(await readiness({ introspectionOutage: () => 'answered 500' })()).toMatchObject({
+      issuers: { ok: true, detail: 'answered 500' },
+    });
+    expect((await readiness({ introspectionOutage: () => null })()).issuers).toEqual({ ok: true });
+    const keySets = new Map([['https://a.example', keySet(false, 'answered 404')]]);
+    expect((await readiness({ keySets, introspectionOutage: () => 'answered 500' })()).issuers).toEqual({
+      ok: false,
+      detail: 'no keys of https://a.example: answered 404',
     });
   });
 
@@ -34,6 +50,7 @@ describe('readiness', () => {
     ['listener', { isShuttingDown: () => true }, 'shutting down'],
     ['audit', { isAuditHealthy: () => false }, 'a sink takes no records'],
     ['store', { ping: () => Promise.reject(new StoreFault('no answer in time')) }, 'no answer in time'],
+    ['revocations', { mirrorAgeMs: () => 30_001 }, 'what is revoked was last heard 30 s ago'],
     [
       'issuers',
       {

@@ -9,6 +9,8 @@ import { Environment } from '@marcbachmann/cel-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { loadRegistry } from '../src/agents/registry.ts';
+import { agentsFileSchema } from '../src/agents/registry-schema.ts';
 import { exitCodes } from '../src/cli/output.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { configSchema } from '../src/config/schema.ts';
@@ -96,6 +98,7 @@ const least = {
     tls: { certFile: 'a', keyFile: 'b' },
     clientCertificateField: { format: 'xfcc' },
   },
+  store: { tls: {} },
   issuers: [
     {
       issuer: 'https://login.example',
@@ -112,6 +115,18 @@ const least = {
       cors: { origins: ['https://page.example'] },
     },
   ],
+  signals: {
+    tls: { certFile: 'a', keyFile: 'b' },
+    transmitters: [
+      {
+        name: 't',
+        issuer: 'https://idp.example',
+        audience: 'https://x.example',
+        push: { tokenFile: 's' },
+        poll: { endpoint: 'https://idp.example/poll', tokenFile: 's' },
+      },
+    ],
+  },
   credentials: { c: { from: { file: 's' }, inject: { header: 'x-key' } } },
   meters: { m: { by: 'agent.id', window: '1m' } },
   rules: ['rules'],
@@ -194,6 +209,26 @@ describe('the configuration reference', () => {
   });
 });
 
+describe('the registry of agents', () => {
+  it('has every member of an entry, with default or requirement', () => {
+    const schema = z.toJSONSchema(agentsFileSchema, { io: 'input' }) as Schema;
+    const entry = schema.properties?.agents?.items;
+    const known = Object.entries(entry?.properties ?? {}).map(([name, member]) => [
+      name,
+      entry?.required?.includes(name) === true ? 'required' : (member.default ?? '-'),
+    ]);
+    const stated = rowsOf('member').map(({ member, default: text }) => [member, text]);
+    expect(stated.toSorted()).toEqual(known.toSorted());
+  });
+
+  it('loads as in the example', async () => {
+    const [, text = ''] = /<!-- agents\.yaml -->\n\n```yaml\n([\s\S]*?)```/.exec(readme) ?? [];
+    const file = join(mkdtempSync(join(tmpdir(), 'postern-readme-')), 'agents.yaml');
+    writeFileSync(file, text);
+    expect((await loadRegistry(file)).entries).toHaveLength(2);
+  });
+});
+
 /** The value next to a bound, in the smallest unit that the form has room for. */
 function besides(kind: string, bound: string, step: number): unknown {
   if (kind === 'integer') return Number(bound) + step;
@@ -239,14 +274,16 @@ describe('the rule reference', () => {
     const { variables, recordTypes } = declareVariables(new Environment(), ['<meter>']);
     const known = [...variables].flatMap(([variable, fields]) => {
       if (fields === null) return [[variable, variable === 'now' ? 'timestamp' : 'map<string, dyn>', false]];
-      const record = [...recordTypes.values()].find((types) => [...types.keys()].join() === fields.join());
+      const [name, record] = [...recordTypes].find(([, types]) => [...types.keys()].join() === fields.join()) ?? [];
       return [...(record ?? [])].map(([field, type]) => [
         `${variable}.${field}`,
         type.replace('google.protobuf.Timestamp', 'timestamp'),
-        optionalFields.has(field),
+        optionalFields.has(`${name}.${field}`),
       ]);
     });
     for (const [field, type] of recordTypes.get('Actor') ?? []) known.push([`act.chain[].${field}`, type, false]);
+    for (const [field, type] of recordTypes.get('McpTool') ?? [])
+      known.push([`mcp.tool.${field}`, type, optionalFields.has(`McpTool.${field}`)]);
     const stated = rowsOf('variable').map((row) => [row.variable, row.type, row['absent when'] !== 'never']);
     expect(stated.toSorted()).toEqual(known.toSorted());
   });
@@ -285,7 +322,9 @@ describe('what a running sidecar shows', () => {
   - { id: all, when: 'true', effect: allow }
   - { id: fails, when: 'token.claims.absent == "x"', effect: deny, mode: shadow }
 `;
-    harness = await startSidecar({ rules });
+    const poll = { endpoint: 'http://127.0.0.1:9/poll', tokenFile: 'secret', interval: '1h' };
+    const transmitter = { name: 'idp', issuer: 'http://127.0.0.1:9', audience: 'https://x.example', poll };
+    harness = await startSidecar({ rules, config: { signals: { transmitters: [transmitter] } } });
   });
   afterAll(() => harness.close());
 
@@ -332,7 +371,8 @@ describe('the command line', () => {
     );
     const stated = rowsOf('command').map(({ command, options = '' }) => [command, codesOrBare(options).toSorted()]);
     expect(stated.toSorted()).toEqual(known.toSorted());
-  });
+    // A process for each command, all at once.
+  }, 60_000);
 
   async function optionsOf(command: string): Promise<readonly string[]> {
     const { stdout } = await run('help', command);
@@ -397,6 +437,22 @@ describe('the examples', () => {
     [...readme.matchAll(/<!-- ([\w.]+) -->\n\n```yaml\n([\s\S]*?)```/g)]
       .filter(([, name]) => name === mark)
       .map(([, , text = '']) => text);
+
+  it('of a first configuration loads as it is, and is short', async () => {
+    const [text = ''] = marked('first.postern.yaml');
+    const folder = mkdtempSync(join(tmpdir(), 'postern-readme-'));
+    for (const name of ['rules', 'secrets']) mkdirSync(join(folder, name));
+    const file = join(folder, 'postern.yaml');
+    writeFileSync(file, text);
+    writeFileSync(join(folder, 'secrets/sample-api-key'), 'x'.repeat(64));
+    writeFileSync(join(folder, 'rules/repos.yaml'), marked('first.rules')[0] ?? '');
+    const configuration = await loadConfig(file);
+    const { secrets, ruleSet } = await vetConfiguration({ configuration, env: {}, clock: Date.now });
+    secrets.close();
+    expect(text.trim().split('\n').length).toBeLessThan(20);
+    // The check of the text shows its hash.
+    expect(readme).toContain(`1 route, 1 rule, 1 issuer, policy ${ruleSet.hash.slice(0, 12)}\n`);
+  });
 
   it('of a configuration load with the example rules, as a start would', async () => {
     expect([marked('postern.yaml').length, marked('rules').length]).toEqual([1, 2]);

@@ -52,6 +52,15 @@ describe('reading YAML', () => {
     expect(problemsOf(bomb.join('\n'))).toEqual([{ file: 'x.yaml', message: expect.stringContaining('anchors') }]);
   });
 
+  it('takes the largest of mappings, and tells the first hundred of its problems, without stopping all else', () => {
+    const keys = Array.from({ length: 100_000 }, (_, index) => `k${index.toString(36)}: 1`);
+    const startedMs = performance.now();
+    expect(problemsOf(keys.join('\n'), z.strictObject({}))).toHaveLength(100);
+    expect(problemsOf([...keys, ...keys].join('\n').slice(0, 1_500_000))).toHaveLength(100);
+    // Comparing each key with each other one takes minutes.
+    expect(performance.now() - startedMs).toBeLessThan(30_000);
+  }, 60_000);
+
   it('makes no prototype of a key', () => {
     const { value } = sourceOf('__proto__: { polluted: true }\n');
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
@@ -139,6 +148,15 @@ describe('vetting', () => {
     const text = 'nam: x\nsize: 0\nlist:\n  - id: 1\n  - ix: b\n    id: c\n';
     const places = problemsOf(text, schema).map(({ line, column }) => `${line}:${column}`);
     expect(new Set(places)).toEqual(new Set(['1:1', '2:7', '4:9', '5:5']));
+  });
+
+  it('tells a misspelt key once, and not once more as one that is missing', () => {
+    expect(problemsOf('nmae: x\n', schema).map(({ message }) => message)).toEqual([
+      'unknown key nmae; did you mean "name"?',
+    ]);
+    // What is there and wrong is told beside it.
+    expect(problemsOf('nmae: x\nname: 1\n', schema)).toHaveLength(2);
+    expect(problemsOf('zzzzzz: x\n', schema)).toHaveLength(2);
   });
 
   it('never repeats a value, which could be a secret in the wrong place', () => {

@@ -33,6 +33,19 @@ const digestChars = 22;
 const digestsMax = 1000;
 const identityCharsMax = 256;
 
+/** What is known only once the body has been read. An operation may be the tool that it calls, and a reason be in it. */
+const inBodies = [
+  ...['request.body', 'request.operation', 'request.reason'],
+  ...['mcp.method', 'mcp.tool', 'pop.body_bound'],
+];
+
+type Reader = { readonly reads: ReadonlySet<string> };
+
+/** Whether a meter counts by what the body says. */
+export function readsBody({ by, cost }: { readonly by: Reader; readonly cost: Reader }): boolean {
+  return inBodies.some((name) => by.reads.has(name) || cost.reads.has(name));
+}
+
 /** One hit a meter in the order given. A meter that can't be read denies: it might be the one that throttles. */
 export function createMeasure<Context>(
   meters: readonly Meter<Context>[],

@@ -40,7 +40,7 @@ export async function callAdmin(
     return { status: answer.statusCode, body: parse(await readText(answer.body), admin) };
   } catch (cause) {
     if (cause instanceof Fault) throw cause;
-    throw new Fault('admin_unreachable', `no sidecar answered at ${admin}; check that it runs, and --admin`, cause);
+    throw new Fault('admin_unreachable', `no sidecar answered ${askedText(access)}; check that it runs`, cause);
   } finally {
     await dispatcher.destroy();
   }
@@ -75,6 +75,24 @@ async function readToken(file: string): Promise<string> {
   // Anything else no Authorization field can carry (RFC 6750 §2.1).
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Fault('usage', `the token file ${file} must hold one word`);
   return token;
+}
+
+/** The sidecar that was asked, and how to ask another one. */
+export function askedText({ admin }: AdminAccess): string {
+  return `at ${admin}; another with --admin`;
+}
+
+export const usualAdmin = 'http://127.0.0.1:9901';
+
+/** The options that reach the same sidecar again, to be put behind a command; nothing where it is found without any. */
+export function accessOptions({ admin, tokenFile }: AdminAccess): string {
+  const token = tokenFile === undefined ? '' : ` --token-file ${quoted(tokenFile)}`;
+  return `${admin === usualAdmin ? '' : ` --admin ${quoted(admin)}`}${token}`;
+}
+
+/** One word for a shell. */
+function quoted(text: string): string {
+  return /^[\w./:@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** What a problem+json answer says, on one line. */

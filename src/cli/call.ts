@@ -87,13 +87,7 @@ async function readSettings(options: CallOptions, url: URL): Promise<Settings> {
   const demo = await readSession(options.sessionFolder ?? usualSessionFolder, url.origin);
   const issuer = options.issuer ?? demo?.issuer;
   const clientId = options.clientId ?? demo?.clientId;
-  if (issuer === undefined || clientId === undefined) {
-    const missing = issuer === undefined ? '--issuer' : '--client-id';
-    throw new Fault(
-      'usage',
-      `${missing} is needed: no demo of this user runs at ${url.origin} (start it with: npm start)`,
-    );
-  }
+  if (issuer === undefined || clientId === undefined) throw new Fault('usage', missingText(options, url));
   return {
     issuer,
     clientId,
@@ -101,6 +95,19 @@ async function readSettings(options: CallOptions, url: URL): Promise<Settings> {
     scope: options.scope ?? demo?.scope,
     resource: options.audience ?? demo?.audience ?? url.origin,
   };
+}
+
+/** All that is missing at once, for one is as good as none. */
+function missingText({ issuer, clientId, clientSecretFile, clientSecret }: CallOptions, { origin }: URL): string {
+  const hasSecret = clientSecretFile !== undefined || (clientSecret ?? '') !== '';
+  const missing = [
+    ...(issuer === undefined ? ['--issuer'] : []),
+    ...(clientId === undefined ? ['--client-id'] : []),
+    ...(hasSecret ? [] : ['--client-secret-file']),
+  ];
+  const named =
+    missing.length === 1 ? `${missing[0]} is` : `${missing.slice(0, -1).join(', ')} and ${missing.at(-1)} are`;
+  return `${named} needed: no demo of this user runs at ${origin} (start it with: npm start)`;
 }
 
 async function readClientSecret(options: CallOptions, demo: DemoSession | null): Promise<string> {

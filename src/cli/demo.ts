@@ -67,8 +67,9 @@ async function tour(options: DemoOptions, io: Io): Promise<ExitCode> {
   }
 }
 
-function addresses({ origin, adminOrigin, issuer, api, configFile, auditFile }: DemoParts) {
-  return { origin, admin: adminOrigin, issuer, api: api.origin, configuration: configFile, audit: auditFile };
+function addresses({ origin, adminOrigin, issuer, api, configFile, rulesFolder, auditFile }: DemoParts) {
+  const files = { configuration: configFile, rules: rulesFolder, audit: auditFile };
+  return { origin, admin: adminOrigin, issuer, api: api.origin, ...files };
 }
 
 function describe(io: Io, parts: DemoParts): void {
@@ -81,8 +82,9 @@ function describe(io: Io, parts: DemoParts): void {
   say(`  issuer of tokens  ${parts.issuer}`);
   say(`  sample API        ${parts.api.origin}  ${paint.faint('answers nobody without its secret key')}`);
   say(`  configuration     ${parts.configFile}`);
+  say(`  rules             ${parts.rulesFolder}  ${paint.faint('a change applies at once')}`);
   say(`  audit log         ${parts.auditFile}`);
-  say(`  store             memory  ${paint.faint('forgotten, like both files, when this stops')}`);
+  say(`  store             memory  ${paint.faint('forgotten, like all files, when this stops')}`);
   say();
   say('Try, in another terminal:');
   say();
@@ -107,6 +109,10 @@ function suggestions({ origin, adminOrigin, auditFile }: DemoParts): readonly (r
     ],
     ['a path that no rule allows', `${postern} call ${origin}/admin/keys`],
     ['no token at all', `curl -i ${site}`],
+    ['an answer with the key of the API in it', `${postern} call ${site}/debug`],
+    ['why a decision came out as it did: ID is its decision', `${postern} explain ID${admin}`],
+    ['who answers for which agent, and what was seen of it', `${postern} agents list${admin}`],
+    ['a stream; revoke the agent meanwhile', `${postern} call ${site}/events`],
     ['revoke the agent, and call again', `${postern} revoke agent agent-7 --reason "just trying"${admin}`],
     ['what is revoked; lift an entry with --lift ID', `${postern} revocations${admin}`],
     ['what the SRE sees', `curl -s ${adminOrigin}/metrics | grep postern_requests_total`],

@@ -28,15 +28,22 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 export type Paint = {
   readonly good: (text: string) => string;
   readonly bad: (text: string) => string;
+  readonly warning: (text: string) => string;
   readonly strong: (text: string) => string;
   readonly faint: (text: string) => string;
 };
 
 /** Colours for stdout: only on a terminal, and styleText honours NO_COLOR, FORCE_COLOR and NODE_DISABLE_COLORS. */
 export function createPaint(io: Io): Paint {
-  const style = (format: 'green' | 'red' | 'bold' | 'dim') => (text: string) =>
+  const style = (format: 'green' | 'red' | 'yellow' | 'bold' | 'dim') => (text: string) =>
     io.isTerminal ? styleText(format, text, { stream: io.stdout }) : text;
-  return { good: style('green'), bad: style('red'), strong: style('bold'), faint: style('dim') };
+  return {
+    good: style('green'),
+    bad: style('red'),
+    warning: style('yellow'),
+    strong: style('bold'),
+    faint: style('dim'),
+  };
 }
 
 export function writeLine(stream: Writable, text = ''): void {
@@ -55,10 +62,22 @@ export function printable(text: string): string {
     const code = character.codePointAt(0) ?? 0;
     // C0, DEL and C1 can move the cursor, retitle the window or fake our own output.
     const isControl = (code < 0x20 && code !== 0x09 && code !== 0x0a) || (code >= 0x7f && code <= 0x9f);
-    safe += isControl ? `\\x${code.toString(16).padStart(2, '0')}` : character;
+    if (isControl) safe += `\\x${code.toString(16).padStart(2, '0')}`;
+    else safe += reordering.has(code) ? `\\u${code.toString(16)}` : character;
   }
   return safe;
 }
+
+/** The same on one line: to CI servers a line that begins with `::` or `##` is a command, whoever wrote it. */
+export function printableLine(text: string): string {
+  return printable(text).replaceAll('\n', '\\x0a');
+}
+
+/** Unicode's line ends, and what shows text in another order than it has (UAX #9). */
+const reordering: ReadonlySet<number> = new Set([
+  ...[0x2028, 0x2029, 0x200e, 0x200f, 0x061c],
+  ...[0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069],
+]);
 
 /**
  * Says what went wrong and returns the exit code for it: 2 for usage and configuration, 3 for any other fault.

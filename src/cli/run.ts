@@ -10,11 +10,14 @@ export type RunOptions = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Settles when the process is asked to end. */
   readonly stopped: Promise<unknown>;
+  /** Takes what is to be done when the process is asked to read its files again. */
+  readonly onHangup: (reread: () => void) => void;
 };
 
 export async function run(options: RunOptions, io: Io): Promise<ExitCode> {
   try {
     const sidecar = await compose({ configuration: await loadWhole(options.config, options.env), env: options.env });
+    options.onHangup(() => void sidecar.hangUp());
     // Audit records may own stdout, so what people read goes to stderr.
     if (options.json) writeJson(io.stderr, { listening: sidecar.origin, admin: sidecar.adminOrigin });
     else writeLine(io.stderr, `postern: listening on ${sidecar.origin}, admin on ${sidecar.adminOrigin}`);

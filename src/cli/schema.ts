@@ -1,11 +1,9 @@
-/** `postern schema`: the JSON Schema of postern.yaml, for editors. */
+/** `postern schema`: the JSON Schema of a file that people write, for editors. */
 
-import { z } from 'zod';
-import { configSchema } from '../config/schema.ts';
 import { type ExitCode, exitCodes, type Io } from './output.ts';
+import { type SchemaName, schemaDocument } from './schema-documents.ts';
 
-export function schema(io: Io): ExitCode {
-  const document = { title: 'postern.yaml', ...z.toJSONSchema(configSchema, { io: 'input' }) };
-  io.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+export function schema(name: SchemaName, io: Io): ExitCode {
+  io.stdout.write(`${JSON.stringify(schemaDocument(name), null, 2)}\n`);
   return exitCodes.done;
 }

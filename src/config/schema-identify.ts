@@ -1,8 +1,8 @@
 /** The sections issuers and proof. */
 
 import { z } from 'zod';
-import { duration } from './units.ts';
-import { path } from './values.ts';
+import { duration, size } from './units.ts';
+import { origin, path } from './values.ts';
 
 const proofAlgorithm = z.enum(['ES256', 'ES384', 'EdDSA', 'Ed25519', 'PS256', 'RS256']);
 const tokenAlgorithm = z.enum([
@@ -50,6 +50,17 @@ const introspection = z.strictObject({
   negativeCache: duration('0s', '60s').default(5000).describe('How old an answer may become that refuses a token'),
 });
 
+const statusList = z.strictObject({
+  check: z
+    .enum(['auto', 'required', 'off'])
+    .default('auto')
+    .describe('auto checks tokens that name a Token Status List; required refuses those that name none'),
+  origins: z.array(origin).default([]).describe("Where lists may be fetched from, beside the issuer's own origin"),
+  maxAge: duration('1s', '24h').default(300_000).describe('A list older than this is not used, whatever its ttl'),
+  maxInflated: size('1KiB', '32MiB').default(8_388_608),
+  timeout: duration('10ms', '30s').default(2000),
+});
+
 export const issuer = z
   .strictObject({
     issuer: z.string().min(1).max(1024),
@@ -58,6 +69,7 @@ export const issuer = z
     algorithms: z.array(tokenAlgorithm).min(1).default(['ES256', 'EdDSA', 'PS256', 'RS256']),
     dialect: dialect.default('rfc9068'),
     introspection: introspection.optional().describe('Where to ask about opaque tokens; for one issuer at most'),
+    statusList: statusList.prefault({}),
     clockSkew: duration('0s', '60s').default(30_000),
     keysMaxAge: duration('10s', '24h').default(600_000).describe('A key set older than this is fetched again'),
     keysMaxStale: duration('10s', '7d').default(3_600_000).describe('A key set older than this is not used at all'),

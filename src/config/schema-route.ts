@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { duration, size } from './units.ts';
-import { fieldName, method, name, origin, upstream } from './values.ts';
+import { fieldName, method, name, origin, path, upstream } from './values.ts';
 
 export const route = z.strictObject({
   name,
@@ -48,6 +48,7 @@ export const route = z.strictObject({
     .enum(['verify', 'required'])
     .default('verify')
     .describe('verify checks content_digest of proofs that have it; required refuses writes and bodies without it'),
+  openapi: path.optional().describe('OpenAPI document of the API, whose operations request.operation names'),
   inspectBody: z
     .strictObject({
       json: z.boolean().default(false).describe('Whether JSON bodies are read before the decision, for rules to see'),
@@ -58,6 +59,10 @@ export const route = z.strictObject({
     .array(z.enum(['encoded-slash', 'semicolon', 'empty-segments', 'double-encoding']))
     .default([])
     .describe('What servers read differently in a path, and this API needs'),
+  leakGuard: z
+    .enum(['on', 'off'])
+    .default('on')
+    .describe('Whether answers are searched for the credential, in all its spellings, and held back with it'),
   websocket: z.boolean().default(false).describe('Whether WebSockets may be opened. They end as the token expires.'),
   endAtTokenExpiry: z.boolean().default(false).describe('Whether other responses end as the token expires, too'),
   timeouts: z

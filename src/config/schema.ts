@@ -1,9 +1,12 @@
 /** The shape of postern.yaml. Strict throughout: an unknown key is an error. Defaults are the safe choice. */
 
 import { z } from 'zod';
+import { agents } from './schema-agents.ts';
+import { drift } from './schema-drift.ts';
 import { issuer, proof } from './schema-identify.ts';
 import { admin, listen, store } from './schema-listen.ts';
 import { route } from './schema-route.ts';
+import { signals } from './schema-signals.ts';
 import { duration, size } from './units.ts';
 import { fieldName, name, path } from './values.ts';
 
@@ -47,12 +50,22 @@ const statedReason = z.strictObject({
   pattern: z.string().max(512).optional().describe('An RE2 expression that the whole reason must match'),
 });
 
+const revocation = z.strictObject({
+  mirrorMaxAge: duration('1s', '1h')
+    .default(30_000)
+    .describe('Readiness fails when what is revoked was last heard longer ago'),
+});
+
 const audit = z.strictObject({
   sinks: z
     .array(z.union([z.literal('stdout'), z.strictObject({ file: path })]))
     .min(1)
     .default(['stdout']),
   onFailure: z.enum(['deny', 'continue']).default('deny'),
+  inputs: z
+    .enum(['read', 'all', 'off'])
+    .default('read')
+    .describe('Whether records hold what rules read, or all that they could'),
 });
 
 const limits = z
@@ -69,6 +82,19 @@ const limits = z
     token: size('256B', '64KiB').default(12_288),
     proof: size('256B', '16KiB').default(4096),
     connections: z.int().min(1).max(1_000_000).default(10_000),
+    agentConcurrency: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .default(128)
+      .describe('Calls that one agent may have under way at once, counted by each process'),
+    upstreamConnections: z.int().min(1).max(65_536).default(256).describe('For each credential and origin'),
+    upstreamWaiting: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(4096)
+      .describe('Calls that may wait for one of them or are WebSockets, for each credential and origin'),
     requestHeadersTimeout: duration('100ms', '5m').default(10_000),
     requestTimeout: duration('1s', '24h').default(300_000),
     keepAliveTimeout: duration('1s', '10m').default(60_000),
@@ -77,6 +103,11 @@ const limits = z
     path: ['heldBodies'],
     error: 'must have room for one body of limits.boundBody at least',
   });
+
+const reload = z.strictObject({
+  watch: z.boolean().default(true).describe('Whether changed files are found by themselves'),
+  interval: duration('100ms', '1h').default(5000).describe('How often files are compared where no event tells'),
+});
 
 const shutdown = z.strictObject({
   delay: duration('0s', '60s').default(1000).describe('How long requests are still taken after readiness fails'),
@@ -88,17 +119,23 @@ export const configSchema = z.strictObject({
   admin: admin.prefault({}),
   store: store.prefault({}),
   issuers: z.array(issuer).min(1),
+  agents: agents.prefault({}),
   proof: proof.prefault({}),
+  signals: signals.prefault({}),
   routes: z.array(route).min(1),
   credentials: z.record(name, credential),
   meters: z
     .record(z.string().regex(/^[a-z][a-z0-9_]{0,62}$/, 'must be a name such as calls_per_minute'), meter)
     .default({}),
+  drift: drift.prefault({}),
   rules: z.array(path).min(1),
+  enforcement: z.enum(['enforce', 'shadow']).default('enforce').describe('With shadow, no rule is enforced'),
   reason: statedReason.prefault({}),
+  revocation: revocation.prefault({}),
   audit: audit.prefault({}),
   limits: limits.prefault({}),
   shutdown: shutdown.prefault({}),
+  reload: reload.prefault({}),
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
 });
 

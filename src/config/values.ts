@@ -12,10 +12,16 @@ export const fieldName = z
 export const method = z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 export const path = z.string().min(1).max(4096);
 
-export const origin = z.string().superRefine((text, context) => {
-  const problem = originProblem(text);
-  if (problem !== null) context.addIssue({ code: 'custom', message: problem });
-});
+/** What editors can tell of an address by themselves. */
+const webAddress = { pattern: '^[hH][tT][tT][pP][sS]?://\\S+$' };
+
+export const origin = z
+  .string()
+  .meta(webAddress)
+  .superRefine((text, context) => {
+    const problem = originProblem(text);
+    if (problem !== null) context.addIssue({ code: 'custom', message: problem });
+  });
 
 function originProblem(text: string): string | null {
   if (!URL.canParse(text)) return 'must be an origin such as https://api.example.com';
@@ -34,17 +40,20 @@ export const address = z
   .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, 'must be host:port, such as 0.0.0.0:8080')
   .refine((text) => Number(text.slice(text.lastIndexOf(':') + 1)) <= 65_535, 'must have a port of 65535 at most');
 
-export const upstream = z.string().superRefine((text, context) => {
-  if (!URL.canParse(text)) {
-    context.addIssue({ code: 'custom', message: 'must be a URL such as https://api.example.com' });
-    return;
-  }
-  const url = new URL(text);
-  const isBare = url.search === '' && url.hash === '' && url.username === '' && url.password === '';
-  if ((url.protocol !== 'https:' && url.protocol !== 'http:') || !isBare) {
-    context.addIssue({
-      code: 'custom',
-      message: 'must be an http or https URL with no credentials, query or fragment',
-    });
-  }
-});
+export const upstream = z
+  .string()
+  .meta(webAddress)
+  .superRefine((text, context) => {
+    if (!URL.canParse(text)) {
+      context.addIssue({ code: 'custom', message: 'must be a URL such as https://api.example.com' });
+      return;
+    }
+    const url = new URL(text);
+    const isBare = url.search === '' && url.hash === '' && url.username === '' && url.password === '';
+    if ((url.protocol !== 'https:' && url.protocol !== 'http:') || !isBare) {
+      context.addIssue({
+        code: 'custom',
+        message: 'must be an http or https URL with no credentials, query or fragment',
+      });
+    }
+  });

@@ -74,9 +74,11 @@ export async function createSecrets(
   const refresh = (): Promise<void> => {
     running ??= Promise.all(
       files.map(async (entry) => apply(entry, await read(entry.credential, env, clock), options.onChange)),
-    ).then(() => {
-      running = null;
-    });
+    )
+      .then(() => {})
+      .finally(() => {
+        running = null;
+      });
     return running;
   };
   const timer = setInterval(refresh, pollMs).unref();

@@ -1,7 +1,7 @@
 /** What a demonstration needs, on loopback: an authorization server, a sample API, and Postern between them. */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,7 +30,19 @@ export type DemoPartsOptions = {
   readonly sessionFolder: string | null;
 };
 
-export type DemoAgent = 'agent-7' | 'agent-busy' | 'agent-leaver';
+/** Who answers for which agent of the demo. */
+const owners = {
+  'agent-7': 'alice@example.com',
+  'agent-busy': 'alice@example.com',
+  'agent-streamer': 'alice@example.com',
+  'agent-day': 'bob@example.com',
+  'agent-night': 'bob@example.com',
+} as const;
+
+export type DemoAgent = keyof typeof owners;
+
+/** The human whom the tour offboards. */
+export const leaver = owners['agent-day'];
 
 export type DemoParts = {
   /** What agents call; also the audience of their tokens. */
@@ -44,6 +56,8 @@ export type DemoParts = {
   /** The key that only Postern and the API know. */
   readonly apiKey: string;
   readonly configFile: string;
+  /** Copies of the library's rules, to be changed at will. */
+  readonly rulesFolder: string;
   readonly auditFile: string;
   /** Lets live requests finish, then stops everything and removes the folder. */
   readonly close: () => Promise<void>;
@@ -52,7 +66,9 @@ export type DemoParts = {
 const scopes = ['repo:read', 'repo:write'];
 const otherAudience = 'https://billing.example.com';
 // The same distance from src/demo and from dist/demo.
-const rulesFolder = fileURLToPath(new URL('../../rules/', import.meta.url));
+const library = fileURLToPath(new URL('../../rules/', import.meta.url));
+/** Of the library, what the demonstration enforces. Each has its tests beside it. */
+const rules = ['allow/scopes', 'guards/methods', 'guards/rates'];
 
 /** Starts all parts, or none: whatever has been started is stopped again when a later one fails. */
 export async function startDemoParts({ ports, sessionFolder }: DemoPartsOptions): Promise<DemoParts> {
@@ -95,7 +111,7 @@ export async function startDemoParts({ ports, sessionFolder }: DemoPartsOptions)
       await writeSession(sessionFolder, session);
       started.push(() => removeSession(sessionFolder, session));
     }
-    const { configFile, auditFile } = files;
+    const { configFile, rulesFolder, auditFile } = files;
     const { adminOrigin } = sidecar;
     return {
       origin,
@@ -106,6 +122,7 @@ export async function startDemoParts({ ports, sessionFolder }: DemoPartsOptions)
       api,
       apiKey,
       configFile,
+      rulesFolder,
       auditFile,
       close,
     };
@@ -150,12 +167,19 @@ async function writeFiles(folder: string, places: Places, clients: ReadonlyMap<D
   await mkdir(secrets, { mode: 0o700 });
   await writeFile(join(secrets, 'sample-api-key'), places.apiKey, { mode: 0o600 });
   for (const { id, secret } of clients.values()) await writeFile(join(secrets, id), secret, { mode: 0o600 });
+  const rulesFolder = join(folder, 'rules');
+  for (const file of rules.flatMap((name) => [`${name}.yaml`, `${name}.test.yaml`])) {
+    await cp(join(library, file), join(rulesFolder, file));
+  }
+  const agents = Object.entries(owners).map(([id, owner]) => ({ id, owner, team: 'web' }));
+  await writeFile(join(folder, agentsName), stringify({ agents }), { mode: 0o600 });
   const configFile = join(folder, 'postern.yaml');
   await writeFile(configFile, configurationOf(places), { mode: 0o600 });
-  return { configFile, auditFile: join(folder, auditName), secretFile: join(secrets, 'agent-7') };
+  return { configFile, rulesFolder, auditFile: join(folder, auditName), secretFile: join(secrets, 'agent-7') };
 }
 
 const auditName = 'audit.jsonl';
+const agentsName = 'agents.yaml';
 
 function configurationOf({ origin, adminAddress, issuer, api }: Places): string {
   const configuration = {
@@ -163,6 +187,7 @@ function configurationOf({ origin, adminAddress, issuer, api }: Places): string 
     admin: { address: adminAddress },
     store: { kind: 'memory' },
     issuers: [{ issuer }],
+    agents: { file: agentsName },
     routes: [
       { name: 'sample', match: { pathPrefix: '/' }, upstream: api, audience: origin, credential: 'sample-api-key' },
     ],
@@ -173,7 +198,7 @@ function configurationOf({ origin, adminAddress, issuer, api }: Places): string 
       },
     },
     meters: { calls_per_minute: { by: 'agent.id', window: '1m' } },
-    rules: [rulesFolder],
+    rules: ['rules'],
     audit: { sinks: [{ file: auditName }] },
     // No load balancer has to notice first that this sidecar is going.
     shutdown: { delay: '0s', deadline: '5s' },
@@ -184,7 +209,7 @@ function configurationOf({ origin, adminAddress, issuer, api }: Places): string 
 }
 
 function createClients(): ReadonlyMap<DemoAgent, DemoClient> {
-  const agents: readonly DemoAgent[] = ['agent-7', 'agent-busy', 'agent-leaver'];
+  const agents = Object.keys(owners) as DemoAgent[];
   return new Map(agents.map((id) => [id, { id, secret: newSecret(), scopes }]));
 }
 

@@ -35,8 +35,13 @@ type Answer = { readonly status: number; readonly body: unknown; readonly locati
 const receivedMax = 100;
 const bodyBytesMax = 16_384;
 const issuesMax = 1000;
+const eventsMax = 600;
+const eventEveryMs = 500;
 
-/** Serves GET on /repos/{owner}, /repos/{owner}/{name} and its /issues, and POST on the last. */
+/**
+ * Serves GET on /repos/{owner} and /repos/{owner}/{name}, on its /issues, its /events (as a stream) and its /debug (which
+ * tells what was sent, the key included), and POST on /issues.
+ */
 export async function startSampleApi({ port, secret }: SampleApiOptions): Promise<SampleApi> {
   const isAuthorized = createAuthorize(secret);
   const repositories = createRepositories();
@@ -50,7 +55,9 @@ export async function startSampleApi({ port, secret }: SampleApiOptions): Promis
     if (received.length === receivedMax) received.shift();
     received.push(receivedOf(request, authorized));
     try {
-      send(request, response, authorized ? await answer(request, repositories) : unauthorized);
+      const found = authorized ? await answer(request, repositories) : unauthorized;
+      if (found === 'events') sendEvents(response);
+      else send(request, response, found);
     } catch {
       // The body ended early: there is nobody left to answer.
       response.destroy();
@@ -69,7 +76,7 @@ export async function startSampleApi({ port, secret }: SampleApiOptions): Promis
 const unauthorized: Answer = { status: 401, body: { message: 'Requires the API key' } };
 const notFound: Answer = { status: 404, body: { message: 'Not Found' } };
 
-async function answer(request: IncomingMessage, repositories: readonly Repository[]): Promise<Answer> {
+async function answer(request: IncomingMessage, repositories: readonly Repository[]): Promise<Answer | 'events'> {
   const [path = '/'] = (request.url ?? '/').split('?');
   const [, root, owner, name, leaf, ...rest] = path.split('/');
   if (root !== 'repos' || owner === undefined || rest.length > 0) return notFound;
@@ -81,6 +88,8 @@ async function answer(request: IncomingMessage, repositories: readonly Repositor
   const repository = repositories.find((candidate) => candidate.owner === owner && candidate.name === name);
   if (repository === undefined) return notFound;
   if (leaf === undefined && isRead) return { status: 200, body: summary(repository) };
+  if (leaf === 'events' && request.method === 'GET') return 'events';
+  if (leaf === 'debug' && isRead) return { status: 200, body: { you_sent: request.headers } };
   if (leaf === 'issues' && isRead) return { status: 200, body: repository.issues };
   if (leaf === 'issues' && request.method === 'POST') return createIssue(request, repository);
   return notFound;
@@ -128,6 +137,20 @@ function send(request: IncomingMessage, response: ServerResponse, { status, body
     ...(status === 401 ? { 'www-authenticate': 'Bearer realm="sample"' } : {}),
   });
   response.end(request.method === 'HEAD' ? undefined : text);
+}
+
+/** Server-sent events, until the client has enough or the stream is long enough. */
+function sendEvents(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+  let count = 0;
+  const tick = () => {
+    count += 1;
+    response.write(`event: push\ndata: {"commit":${count}}\n\n`);
+    if (count === eventsMax) response.end();
+  };
+  const timer = setInterval(tick, eventEveryMs);
+  response.once('close', () => clearInterval(timer));
+  tick();
 }
 
 function createAuthorize(secret: string): (authorization: string | undefined) => boolean {

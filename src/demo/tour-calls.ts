@@ -9,7 +9,17 @@ export type TourAgent = {
   readonly keyPair: KeyPair;
   readonly accessToken: () => Promise<string>;
   readonly call: (path: string, call?: TourCall) => Promise<Verdict>;
+  /** A GET whose answer comes bit by bit. */
+  readonly stream: (path: string) => Promise<TourStream>;
 };
+
+export type TourStream = {
+  /** Settles when the first of the body is there, or all of it. */
+  readonly begun: Promise<void>;
+  readonly ended: Promise<Verdict>;
+};
+
+type AdminAnswer = { readonly status: number; readonly body: unknown };
 
 export type TourCall = {
   readonly method?: string;
@@ -29,8 +39,13 @@ export type Tour = {
   readonly proof: (keyPair: KeyPair, path: string, accessToken: string) => Promise<string>;
   /** A GET that carries exactly what is presented: no client fixes it up. */
   readonly present: (path: string, presented: Presented) => Promise<Verdict>;
-  /** Revokes an agent through the admin API. Gives the status of its answer. */
-  readonly revoke: (id: DemoAgent, reason: string) => Promise<number>;
+  /** Asks the admin API. */
+  readonly post: (path: string, body: object) => Promise<AdminAnswer>;
+  readonly revoke: (id: DemoAgent, reason: string) => Promise<AdminAnswer>;
+  /** Revokes what a human and their agents could still call with, in that many entries. */
+  readonly offboard: (owner: string, reason: string) => Promise<AdminAnswer & { readonly entries: number }>;
+  /** Revocations made so far. */
+  readonly revocations: () => number;
   /** Every answer of Postern so far, in order. */
   readonly verdicts: readonly Verdict[];
   /** Every token and proof that is known to have been sent. None may turn up in a log or metric. */
@@ -42,6 +57,7 @@ const timeoutMs = 5000;
 export function createTour(parts: DemoParts): Tour {
   const verdicts: Verdict[] = [];
   const sent = new Set<string>();
+  let revocations = 0;
   const note = async (response: Response): Promise<Verdict> => {
     const verdict = await readVerdict(response);
     verdicts.push(verdict);
@@ -71,7 +87,21 @@ export function createTour(parts: DemoParts): Tour {
       const { response } = await client.call(new URL(path, parts.origin), options);
       return note(response);
     };
-    return { keyPair, accessToken, call };
+    const stream = async (path: string): Promise<TourStream> => {
+      await accessToken();
+      const { response } = await client.call(new URL(path, parts.origin));
+      const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+      const watch = new TransformStream<Uint8Array, Uint8Array>({
+        transform(chunk, controller) {
+          begin();
+          controller.enqueue(chunk);
+        },
+      });
+      const { status, headers } = response;
+      const ended = note(new Response(response.body?.pipeThrough(watch) ?? null, { status, headers }));
+      return { begun: Promise.race([begun, ended.then(() => {})]), ended };
+    };
+    return { keyPair, accessToken, call, stream };
   }
 
   async function present(path: string, { accessToken, proof }: Presented): Promise<Verdict> {
@@ -86,16 +116,29 @@ export function createTour(parts: DemoParts): Tour {
     return made;
   }
 
-  async function revoke(id: DemoAgent, reason: string): Promise<number> {
-    const response = await fetch(new URL('/v1/revocations', parts.adminOrigin), {
+  async function post(path: string, body: object): Promise<AdminAnswer> {
+    const response = await fetch(new URL(path, parts.adminOrigin), {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ agent: id, reason }),
+      body: JSON.stringify(body),
       signal: AbortSignal.timeout(timeoutMs),
     });
-    await response.body?.cancel();
-    return response.status;
+    return { status: response.status, body: await response.json() };
   }
 
-  return { parts, agent, proof, present, revoke, verdicts, sent };
+  async function revoke(agent: DemoAgent, reason: string): Promise<AdminAnswer> {
+    const answer = await post('/v1/revocations', { agent, reason });
+    if (answer.status === 201) revocations += 1;
+    return answer;
+  }
+
+  async function offboard(owner: string, reason: string) {
+    const answer = await post(`/v1/owners/${encodeURIComponent(owner)}/offboard`, { reason });
+    const { entries: made } = answer.body as { readonly entries?: readonly object[] };
+    const entries = made?.length ?? 0;
+    revocations += entries;
+    return { ...answer, entries };
+  }
+
+  return { parts, agent, proof, present, post, revoke, offboard, revocations: () => revocations, verdicts, sent };
 }

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Verdict } from '../agent-verdict.ts';
 import type { Tour } from './tour-calls.ts';
-import type { TourStep } from './tour-steps.ts';
+import type { TourStep } from './tour-step.ts';
 
 /** Records are written when a response has ended, so the last one may still be on its way. */
 const patienceMs = 3000;
@@ -29,7 +29,7 @@ export const evidenceSteps: readonly TourStep[] = [
   {
     title: 'What the security team sees: the audit log',
     expected:
-      'one line for each decision, with its id and reason, and one for the revocation; no secret, token or proof',
+      'one line for each decision, with its id and reason, each revocation and the reload; no secret, token or proof',
     async run(tour) {
       const log = await poll(
         () => readAudit(tour),
@@ -37,17 +37,15 @@ export const evidenceSteps: readonly TourStep[] = [
       );
       const missing = unrecorded(tour, log);
       const leaks = leaksIn(tour, log);
-      const lines = log.split('\n').filter((line) => line !== '');
-      const revocations = lines.filter((line) => line.startsWith('{"type":"revocation"')).length;
-      const decisions = lines.length - revocations;
+      const [decisions, revocations, reloads] = ['decision', 'revocation', 'reload'].map(
+        (type) => log.split('\n').filter((line) => line.startsWith(`{"type":"${type}"`)).length,
+      );
       const seen =
         missing.length === 0
-          ? `${decisions} decisions, none missing, and ${revocations} revocation`
+          ? `${decisions} decisions, none missing, ${revocations} revocations and ${reloads} reload`
           : `not as answered: ${missing.join(', ')}`;
-      return {
-        seen: `${seen}${leakText(leaks)}`,
-        isAsTold: missing.length === 0 && decisions === tour.verdicts.length && revocations === 1 && leaks === 0,
-      };
+      const isComplete = decisions === tour.verdicts.length && revocations === tour.revocations() && reloads === 1;
+      return { seen: `${seen}${leakText(leaks)}`, isAsTold: missing.length === 0 && isComplete && leaks === 0 };
     },
   },
 ];
@@ -94,7 +92,8 @@ function unrecorded({ verdicts }: Tour, log: string): readonly string[] {
   const lines = parseAudit(log);
   return verdicts.flatMap(({ decisionId, reason, outcome, status }) => {
     const line = lines.get(decisionId ?? '');
-    const effect = outcome === 'allowed' ? 'allow' : 'deny';
+    // What the upstream could not answer had been allowed.
+    const effect = outcome === 'denied' ? 'deny' : 'allow';
     const isSame = line?.reason === reason && line.decision === effect && line.status === status;
     return isSame ? [] : [`${decisionId} (${reason ?? outcome})`];
   });

@@ -1,19 +1,10 @@
 /** The steps of the tour that make calls: each says what should happen, does it, and says what did. */
 
 import { generateKeyPair } from 'dpop';
-import type { Verdict } from '../agent-verdict.ts';
-import type { Reason } from '../decision.ts';
 import type { Tour } from './tour-calls.ts';
+import { isAllowed, isDenied, repository, type Seen, type TourStep, tell } from './tour-step.ts';
+import { ruleSteps, securitySteps } from './tour-team.ts';
 
-export type Seen = { readonly seen: string; readonly isAsTold: boolean };
-
-export type TourStep = {
-  readonly title: string;
-  readonly expected: string;
-  readonly run: (tour: Tour) => Promise<Seen>;
-};
-
-const repository = '/repos/acme/site';
 const issues = `${repository}/issues`;
 const agentCookie = 'agent-session=of-no-concern-to-the-api';
 /** As the shipped rate rule has it. */
@@ -83,31 +74,13 @@ export const callSteps: readonly TourStep[] = [
       return { seen: `${tell(without)}; ${tell(withIt)}`, isAsTold: isTold && isAllowed(withIt, 201) };
     },
   },
-  {
-    title: 'A path that no rule allows',
-    expected: '403 no_matching_rule',
-    async run(tour) {
-      const verdict = await (await tour.agent('agent-7')).call('/admin/keys');
-      return { seen: tell(verdict), isAsTold: isDenied(verdict, 403, 'no_matching_rule') };
-    },
-  },
+  ...ruleSteps,
   {
     title: 'An agent in a hurry',
     expected: `${callsPerMinute} calls allowed, the next 429 rate_limited with Retry-After`,
     run: async (tour) => hurry(tour),
   },
-  {
-    title: 'An agent is revoked',
-    expected: 'before 200; from the very next call 401 token_revoked, with the same token',
-    async run(tour) {
-      const agent = await tour.agent('agent-leaver');
-      const before = await agent.call(repository);
-      const status = await tour.revoke('agent-leaver', 'Shown on the tour');
-      const after = await agent.call(repository);
-      const isAsTold = isAllowed(before, 200) && status === 201 && isDenied(after, 401, 'token_revoked');
-      return { seen: `${tell(before)}; revocation ${status}; ${tell(after)}`, isAsTold };
-    },
-  },
+  ...securitySteps,
 ];
 
 function inspectReceived({ parts, sent }: Tour): Seen {
@@ -143,16 +116,4 @@ async function hurry(tour: Tour): Promise<Seen> {
     seen: `${allowed} calls allowed, then ${tell(last)}, Retry-After ${last.retryAfter ?? 'missing'}`,
     isAsTold: allowed === callsPerMinute && isThrottled,
   };
-}
-
-function isAllowed(verdict: Verdict, status: number): boolean {
-  return verdict.outcome === 'allowed' && verdict.status === status;
-}
-
-function isDenied(verdict: Verdict, status: number, reason: Reason): boolean {
-  return verdict.outcome === 'denied' && verdict.status === status && verdict.reason === reason;
-}
-
-function tell({ status, outcome, reason }: Verdict): string {
-  return `${status} ${reason ?? outcome}`;
 }

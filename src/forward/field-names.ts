@@ -131,6 +131,9 @@ const strippedFromResponses: ReadonlySet<string> = new Set([
   'authentication-info',
   'proxy-authentication-info',
   'dpop-nonce',
+  // The same: how much that credential may do. Where Postern has quotas, it tells its own.
+  'ratelimit',
+  'ratelimit-policy',
   // They would hold for Postern's own origin, which the upstream does not speak for.
   'strict-transport-security',
   'public-key-pins',

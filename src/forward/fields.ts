@@ -2,6 +2,7 @@
 
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ClientRequest, Injection, Route } from '../exchange.ts';
+import { readableCodings } from './decoder.ts';
 import { isStrippedFromRequest, isStrippedFromResponse, mayBeForwarded, plainSpelling } from './field-names.ts';
 import type { PathMap } from './paths.ts';
 
@@ -10,12 +11,19 @@ export type RequestFields = (request: ClientRequest, injection: Injection) => st
 const nothing: ReadonlySet<string> = new Set();
 
 /**
+ * What would bring answers in parts, each too short to be told, unless the route names it: in the spellings of Apache and
+ * of Azure Storage, too.
+ */
+const forParts: ReadonlySet<string> = new Set(['range', 'if-range', 'request-range', 'x-ms-range']);
+
+/**
  * Makes the flat list of names and values for undici. Host, Connection and Transfer-Encoding are undici's to write;
  * Content-Length is set here where the client announced one, and undici holds the body to it.
  */
 export function createRequestFields(route: Route, reasonHeader: string): RequestFields {
   const optedIn = new Set(route.forwardFields.filter(mayBeForwarded));
   const plainReasonHeader = plainSpelling(reasonHeader);
+  const isGuarded = route.leakGuard === true;
   let injected: Injection | null = null;
   /** In plain spelling: what the credential sets, and with it the stated reason. */
   let credentialNames: ReadonlySet<string> = nothing;
@@ -32,7 +40,11 @@ export function createRequestFields(route: Route, reasonHeader: string): Request
       const isOptedIn = optedIn.has(name) && !credentialNames.has(plainSpelling(name));
       if (!isOptedIn && isStrippedFromRequest(name, ours)) continue;
       if (nominated?.has(name)) continue;
-      for (const value of values) list.push(name, value);
+      if (isGuarded && forParts.has(name) && !optedIn.has(name)) continue;
+      // RFC 7692: compressed messages. They are searched as they are.
+      if (isGuarded && name === 'sec-websocket-extensions') continue;
+      const isNarrowed = isGuarded && name === 'accept-encoding';
+      for (const value of values) list.push(name, isNarrowed ? readableCodings(value) : value);
     }
     if (request.bodyBytes !== null && request.bodyBytes > 0) list.push('content-length', String(request.bodyBytes));
     for (const [name, value] of injection.fields) list.push(name, value);

@@ -22,6 +22,8 @@ export type ForwardOptions = {
   readonly maxWaiting: number;
   /** For DNS, TCP and TLS together, and for waiting until a connection is free. */
   readonly connectTimeoutMs: number;
+  /** Shared with others of the same bounds, so that connections outlive what a route leads to them by. */
+  readonly lots?: Lots;
   /** Certificate authorities to trust instead of Node's own. */
   readonly tls?: { readonly ca?: string | Buffer | (string | Buffer)[] };
 };
@@ -29,24 +31,29 @@ export type ForwardOptions = {
 export type Forward = {
   /** Null when an answer was relayed or the client went away; a Deny when there was nothing to relay. */
   readonly forward: (args: ForwardArguments) => Promise<Deny | null>;
-  /** Ends every connection at once. Drain the listener first: requests under way fail. */
+  /** Ends every connection at once that no other shares. Drain the listener first: requests under way fail. */
   readonly close: () => Promise<void>;
 };
 
-/** Connections to one origin with one credential, and how many requests hold or await one. */
-type Lot = { readonly pool: Pool; busy: number };
+/** Connections to one origin with one credential, how many requests hold or await one, and who shares them. */
+type Lot = { readonly pool: Pool; busy: number; holders: number };
+/** By credential and origin. */
+export type Lots = Map<string, Lot>;
 
 const upstreamHeaderBytesMax = 65_536;
 
 /** A route that is not among `options.routes` is a fault, as are connections after close. */
 export function createForward(options: ForwardOptions): Forward {
-  const lots = new Map<string, Lot>();
+  const lots: Lots = options.lots ?? new Map();
+  const held = new Map<string, Lot>();
   const lanes = new Map<Route, { readonly lot: Lot; readonly lane: Lane }>();
   const busyMax = options.maxConnections + options.maxWaiting;
   for (const route of options.routes) {
     const key = `${route.credential} ${route.upstream.origin}`;
-    const lot = lots.get(key) ?? { pool: createPool(route.upstream.origin, options), busy: 0 };
+    const lot = lots.get(key) ?? { pool: createPool(route.upstream.origin, options), busy: 0, holders: 0 };
     lots.set(key, lot);
+    if (!held.has(key)) lot.holders += 1;
+    held.set(key, lot);
     lanes.set(route, { lot, lane: createLane(route, lot, options) });
   }
   return {
@@ -61,9 +68,20 @@ export function createForward(options: ForwardOptions): Forward {
       return new Relay(found.lane, args).run();
     },
     async close() {
-      await Promise.all([...lots.values()].map(({ pool }) => pool.destroy()));
+      const left = [...held].filter(([, lot]) => {
+        lot.holders -= 1;
+        return lot.holders === 0;
+      });
+      held.clear();
+      for (const [key] of left) lots.delete(key);
+      await Promise.all(left.map(([, { pool }]) => pool.destroy()));
     },
   };
+}
+
+/** Ends every connection of all that share these. */
+export async function closeLots(lots: Lots): Promise<void> {
+  await Promise.all([...lots.values()].map(({ pool }) => pool.destroy()));
 }
 
 function createLane(route: Route, lot: Lot, options: ForwardOptions): Lane {

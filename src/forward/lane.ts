@@ -2,7 +2,8 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { ClientRequest, Injection, Outcome, Route } from '../exchange.ts';
+import type { ReadAlong } from '../drift-scores.ts';
+import type { ClientRequest, Injection, Outcome, Route, Standing } from '../exchange.ts';
 import type { RequestFields, ResponseFieldsOptions } from './fields.ts';
 
 export type ForwardArguments = {
@@ -21,6 +22,10 @@ export type ForwardArguments = {
   readonly body?: Buffer | null;
   /** Until what still runs is ended, because the access token has expired; never where absent. */
   readonly endsInMs?: number | undefined;
+  /** Looks at the response as it passes; nobody where null or absent. */
+  readonly readAlong?: ReadAlong | null;
+  /** Whether the call is revoked, and told when it is; never where absent. */
+  readonly standing?: Pick<Standing, 'revokedBy' | 'onRevoked'> | undefined;
 };
 
 /** What all requests of one route share. */

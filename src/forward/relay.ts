@@ -5,7 +5,10 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { type Deny, deny } from '../decision.ts';
 import { Fault } from '../errors.ts';
+import type { Outcome } from '../exchange.ts';
+import { cutStalled, truncate } from './cut-client.ts';
 import { callAfter } from './deadline.ts';
+import { Downstream, guardOf, leakIn } from './downstream.ts';
 import { responseFields } from './fields.ts';
 import type { ForwardArguments, Lane } from './lane.ts';
 import { bodyTooLarge, RequestBody } from './request-body.ts';
@@ -19,7 +22,7 @@ const discardBytesMax = 65_536;
 const discardWaitMs = 10_000;
 
 const clientGone = new Fault('client_gone', 'the client closed the connection');
-const tokenExpired = new Fault('token_expired', 'the access token has expired');
+const cutOff = new Fault('cut_off', 'what is left of the response must not be passed on');
 
 /** Runs once. The promise settles after the response body has ended; it rejects only for faults of our own. */
 export class Relay implements Dispatcher.DispatchHandler {
@@ -28,6 +31,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #body: RequestBody | null;
   #upstreamPath = '';
   #controller: Dispatcher.DispatchController | null = null;
+  #downstream: Downstream | null = null;
   #timer: NodeJS.Timeout | null = null;
   #endsAtMs = Number.POSITIVE_INFINITY;
   #cancelExpiry: (() => void) | null = null;
@@ -40,16 +44,6 @@ export class Relay implements Dispatcher.DispatchHandler {
 
   static #giveUp(relay: Relay): void {
     relay.#settle(deny('upstream_timeout', { cause: 'no connection in time' }));
-  }
-
-  /**
-   * The client took nothing for too long. Cut off, it counts as a client that went away. With a reset where there is
-   * one: what was sent would else stay in the kernel for as long as the client does not read.
-   */
-  static #cutStalled(relay: Relay): void {
-    const { socket } = relay.#args.incoming;
-    if ('encrypted' in socket) socket.destroy();
-    else socket.resetAndDestroy();
   }
 
   constructor(lane: Lane, args: ForwardArguments) {
@@ -74,6 +68,16 @@ export class Relay implements Dispatcher.DispatchHandler {
     response.on('close', this.#onClose);
     // A response that waits behind a pipelined one has no socket yet, and hears nothing of its end.
     if (response.socket === null) incoming.socket.setMaxListeners(0).once('close', this.#onClose);
+    const { standing } = this.#args;
+    if (standing !== undefined) {
+      standing.onRevoked = this.#revoke;
+      // Between the last look and this one other work may have run.
+      if (standing.revokedBy !== null) {
+        this.#onDone();
+        this.#revoke();
+        return promise;
+      }
+    }
     this.#upstreamPath = this.#lane.responseOptions.paths.toUpstream(request.target);
     this.#timer = setTimeout(Relay.#giveUp, this.#lane.connectTimeoutMs, this);
     if (endsInMs !== undefined) {
@@ -113,7 +117,7 @@ export class Relay implements Dispatcher.DispatchHandler {
       controller.abort(new Fault('upstream_garbage', problem));
       return;
     }
-    const { outcome, response, decisionId, extraFields } = this.#args;
+    const { outcome, request, response, decisionId, extraFields } = this.#args;
     outcome.upstreamStatus = status;
     if (status === 401 || status === 407) {
       // Not about the client's credential. What is said to it would only mislead the agent (RFC 9449 §9).
@@ -123,14 +127,22 @@ export class Relay implements Dispatcher.DispatchHandler {
     const fields = responseFields(headers, status, this.#upstreamPath, this.#lane.responseOptions);
     fields.push('postern-decision', decisionId);
     if (extraFields !== undefined) fields.push(...extraFields);
-    response.writeHead(status, fields);
-    outcome.status = status;
-    // A stream may be silent for long after its head; what comes in the same read goes out in the same write.
-    if (headers['content-length'] === undefined) {
-      queueMicrotask(() => {
-        if (!this.#hasEnded && outcome.bytesOut === 0 && !response.destroyed) response.flushHeaders();
-      });
-    }
+    this.#downstream = new Downstream({
+      response,
+      outcome,
+      method: request.method,
+      guard: guardOf(this.#args),
+      readAlong: this.#args.readAlong ?? null,
+      onBlocked: this.#block,
+      onEnd: () => {
+        this.#hasEnded = true;
+        this.#body?.discardRest(discardWaitMs);
+        this.#watchClient();
+      },
+      onFull: () => this.#watchClient(),
+      onDrain: () => this.#stopTimer(),
+    });
+    this.#downstream.begin(controller, status, fields, headers);
   }
 
   /** A 101. undici has let go of the socket and of its bound on connections: `onDone` counts this one on. */
@@ -144,7 +156,8 @@ export class Relay implements Dispatcher.DispatchHandler {
     upstream.on('error', () => {});
     const { request, response, outcome, decisionId, extraFields = [], route } = this.#args;
     const { socket: client } = response;
-    const problem = handshakeProblem(request, headers);
+    const guard = guardOf(this.#args);
+    const problem = handshakeProblem(request, headers, guard === null);
     if (this.#isSettled || client === null || problem !== null) {
       upstream.destroy();
       this.#onDone();
@@ -160,37 +173,23 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#unhook();
     response.detachSocket(client);
     const endsInMs = this.#endsAtMs - performance.now();
-    void runTunnel({ client, upstream, outcome, idleMs: route.bodyTimeoutMs, endsInMs }).then(() => {
+    const { standing } = this.#args;
+    void runTunnel({ client, upstream, outcome, guard, idleMs: route.bodyTimeoutMs, endsInMs, standing }).then(() => {
       this.#onDone();
-      this.#resolve(null);
+      this.#resolve(outcome.end === 'leak_blocked' ? leakIn('a WebSocket') : null);
     });
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    const { outcome, response } = this.#args;
     if (this.#isSettled) {
       this.#bytesDiscarded += chunk.length;
       if (this.#bytesDiscarded > discardBytesMax) controller.abort(clientGone);
-      return;
-    }
-    outcome.bytesOut += chunk.length;
-    if (response.write(chunk)) return;
-    controller.pause();
-    // While paused, undici's body timeout rests, and this one watches the client.
-    this.#watchClient();
-    response.once('drain', () => {
-      this.#stopTimer();
-      controller.resume();
-    });
+    } else this.#downstream?.push(controller, chunk);
   }
 
   onResponseEnd(): void {
     this.#onDone();
-    if (this.#isSettled) return;
-    this.#hasEnded = true;
-    this.#body?.discardRest(discardWaitMs);
-    this.#watchClient();
-    this.#args.response.end();
+    if (!this.#isSettled) this.#downstream?.end();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
@@ -200,7 +199,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     const code = codeOf(error);
     if (response.headersSent) {
       outcome.end = code === bodyTooLarge ? 'client_aborted' : 'upstream_aborted';
-      this.#truncate();
+      truncate(this.#args.incoming, response);
       this.#settle(null);
       return;
     }
@@ -222,21 +221,33 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#body?.destroy();
   };
 
-  /** The access token has expired. What the client has of an answer it can tell from a whole one. */
   readonly #expire = (): void => {
+    const cause = 'the access token expired before the upstream answered';
+    this.#cutOff('token_expired', deny('token_expired', { cause, close: true }), null);
+  };
+
+  readonly #revoke = (): void => {
+    const cause = `revoked: ${this.#args.standing?.revokedBy}, before the upstream answered`;
+    this.#cutOff('revoked', deny('token_revoked', { cause, close: true }), null);
+  };
+
+  /** The credential is on its way back, or nobody can tell. The record says so even where an answer had begun. */
+  readonly #block = (refusal: Deny): void => {
+    const isLeak = refusal.reason === 'credential_leak_blocked';
+    this.#cutOff(isLeak ? 'leak_blocked' : 'upstream_aborted', refusal, refusal);
+  };
+
+  /** What the client has of an answer it can tell from a whole one. `failure` is what is then said of it. */
+  #cutOff(end: Outcome['end'], refusal: Deny, failure: Deny | null): void {
     if (this.#isSettled) return;
     if (this.#args.response.headersSent) {
-      this.#args.outcome.end = 'token_expired';
-      this.#truncate();
-      this.#settle(null);
+      this.#args.outcome.end = end;
+      truncate(this.#args.incoming, this.#args.response);
+      this.#settle(failure);
       this.#body?.destroy();
-    } else {
-      this.#settle(
-        deny('token_expired', { cause: 'the access token expired before the upstream answered', close: true }),
-      );
-    }
-    if (!this.#isDone) this.#controller?.abort(tokenExpired);
-  };
+    } else this.#settle(refusal);
+    if (!this.#isDone) this.#controller?.abort(cutOff);
+  }
 
   #leave(): void {
     this.#args.outcome.end = 'client_aborted';
@@ -245,22 +256,12 @@ export class Relay implements Dispatcher.DispatchHandler {
 
   #watchClient(): void {
     this.#stopTimer();
-    this.#timer = setTimeout(Relay.#cutStalled, this.#args.route.bodyTimeoutMs, this);
+    this.#timer = setTimeout(cutStalled, this.#args.route.bodyTimeoutMs, this.#args.incoming);
   }
 
   #stopTimer(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-  }
-
-  /** Makes sure that the client can tell a cut response from a complete one. */
-  #truncate(): void {
-    const { response, incoming } = this.#args;
-    const { socket } = response;
-    // RFC 9112 §8: to an HTTP/1.0 client the end of the connection is the end of the body; only a reset is none. TLS
-    // has its own sign, the missing close_notify.
-    if (incoming.httpVersion === '1.0' && socket !== null && !('encrypted' in socket)) socket.resetAndDestroy();
-    else response.destroy();
   }
 
   #settle(result: Deny | null): void {
@@ -278,8 +279,10 @@ export class Relay implements Dispatcher.DispatchHandler {
   #unhook(): void {
     const { response, incoming } = this.#args;
     this.#isSettled = true;
+    this.#downstream?.destroy();
     this.#stopTimer();
     this.#cancelExpiry?.();
+    if (this.#args.standing !== undefined) this.#args.standing.onRevoked = null;
     response.off('close', this.#onClose);
     incoming.socket?.off('close', this.#onClose);
   }

@@ -17,7 +17,11 @@ export function closeFrame(text: string): Buffer {
 }
 
 /** What makes an upstream's 101 none for this handshake; null for nothing. */
-export function handshakeProblem({ webSocketKey, fields }: ClientRequest, headers: IncomingHttpHeaders): string | null {
+export function handshakeProblem(
+  { webSocketKey, fields }: ClientRequest,
+  headers: IncomingHttpHeaders,
+  offersExtensions: boolean,
+): string | null {
   if (webSocketKey === undefined) return 'the upstream switched protocols';
   // RFC 6455 §4.1: what a client verifies, verified here so that no other protocol ever gets a tunnel.
   if (headers.upgrade?.toLowerCase() !== 'websocket') return 'the upstream switched to another protocol';
@@ -30,7 +34,8 @@ export function handshakeProblem({ webSocketKey, fields }: ClientRequest, header
   if (protocol !== undefined && offered?.includes(protocol) !== true) {
     return 'the upstream chose a subprotocol that was not offered';
   }
-  if (headers['sec-websocket-extensions'] !== undefined && !fields.has('sec-websocket-extensions')) {
+  const isOffered = offersExtensions && fields.has('sec-websocket-extensions');
+  if (headers['sec-websocket-extensions'] !== undefined && !isOffered) {
     return 'the upstream uses an extension that was not offered';
   }
   return null;
@@ -40,11 +45,23 @@ function members(value: string | undefined): readonly string[] {
   return (value ?? '').split(',').map((member) => member.trim().toLowerCase());
 }
 
+export type OnPayload = (payload: Uint8Array, isControl: boolean) => void;
+/** `isLast` where no frame of the same message follows. */
+export type OnFrameEnd = (isControl: boolean, isLast: boolean) => void;
+
 /** Follows the frames of one direction, whatever pieces they come in. Keeps no payload and judges nothing. */
 export class FrameReader {
+  readonly #onPayload: OnPayload | null;
+  readonly #onFrameEnd: OnFrameEnd | null;
   #head: number[] = [];
+  #first = 0;
   #bytesLeft = 0;
   #hasClosed = false;
+
+  constructor(onPayload: OnPayload | null = null, onFrameEnd: OnFrameEnd | null = null) {
+    this.#onPayload = onPayload;
+    this.#onFrameEnd = onFrameEnd;
+  }
 
   read(chunk: Uint8Array): void {
     let at = 0;
@@ -52,7 +69,9 @@ export class FrameReader {
       if (this.#bytesLeft > 0) {
         const step = Math.min(this.#bytesLeft, chunk.length - at);
         this.#bytesLeft -= step;
+        this.#onPayload?.(chunk.subarray(at, at + step), this.#isControl());
         at += step;
+        if (this.#bytesLeft === 0) this.#endFrame();
       } else {
         this.#head.push(chunk[at] ?? 0);
         at += 1;
@@ -77,5 +96,16 @@ export class FrameReader {
     this.#bytesLeft = lengthBytes === 0 ? short : long;
     if ((first & 0x0f) === closeOpcode) this.#hasClosed = true;
     this.#head = [];
+    this.#first = first;
+    if (this.#bytesLeft === 0) this.#endFrame();
+  }
+
+  #endFrame(): void {
+    this.#onFrameEnd?.(this.#isControl(), (this.#first & 0x80) !== 0);
+  }
+
+  // RFC 6455 §5.5: opcodes with the highest bit set. Such a frame may stand between those of another message.
+  #isControl(): boolean {
+    return (this.#first & 0x08) !== 0;
   }
 }

@@ -5,6 +5,8 @@ export type Breaker = {
   readonly failed: () => void;
   /** Whether another question may be asked, with this many under way. */
   readonly allows: (underWay: number) => boolean;
+  /** Whether so many failures have come in a row that the peer is left alone, or tried with one question at a time. */
+  readonly isOpen: () => boolean;
   /** How long nothing may be asked; 0 where nothing stands in the way. */
   readonly waitMs: () => number;
 };
@@ -25,6 +27,7 @@ export function createBreaker({ clock, failuresMax, firstWaitMs, longestWaitMs }
   const waitMs = () => Math.max(0, notBeforeMs - clock());
   return {
     waitMs,
+    isOpen: () => failures >= failuresMax,
     succeeded: () => {
       failures = 0;
       waits = 0;

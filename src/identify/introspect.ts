@@ -22,6 +22,8 @@ export type Introspect = {
   readonly verify: (raw: string, digest: string) => VerifiedAccessToken | Deny | Promise<VerifiedAccessToken | Deny>;
   /** What went wrong the last time; null when it went well. */
   readonly problem: () => string | null;
+  /** The same while the issuer is left alone, for it failed again and again; null while it is asked. */
+  readonly outage: () => string | null;
   readonly close: () => Promise<void>;
 };
 
@@ -103,6 +105,7 @@ export function createIntrospect(options: IntrospectOptions): Introspect {
 
   return {
     problem: () => problem,
+    outage: () => (breaker.isOpen() ? problem : null),
     close: () => dispatcher.close(),
     verify(raw, digest) {
       const nowMs = clock();

@@ -2,6 +2,7 @@
 
 import { Agent, type Dispatcher } from 'undici';
 import { createKeySet, type KeySet, type KeySetEvent } from './key-set.ts';
+import type { Discovery } from './key-source.ts';
 
 export type KeySets = {
   /** By issuer, exactly as configured. */
@@ -22,13 +23,16 @@ export type KeySetsOptions = {
     readonly keysMaxAge: number;
     readonly keysMaxStale: number;
   }[];
+  /** What to go by where neither is given. */
+  readonly discovery?: Discovery;
   readonly clock: () => number;
   readonly fetchTimeoutMs?: number;
   readonly onChange?: ((event: KeySetEvent) => void) | undefined;
 };
 
 /** Prepares the key sets. Throws a Fault where an issuer has no place to get its keys from. */
-export function createKeySets({ issuers, clock, fetchTimeoutMs = 5000, onChange }: KeySetsOptions): KeySets {
+export function createKeySets(options: KeySetsOptions): KeySets {
+  const { issuers, clock, discovery = 'discovery', fetchTimeoutMs = 5000, onChange } = options;
   const dispatcher: Dispatcher = new Agent({
     connections: 2,
     pipelining: 1,
@@ -41,7 +45,7 @@ export function createKeySets({ issuers, clock, fetchTimeoutMs = 5000, onChange 
   });
   const byIssuer = new Map<string, KeySet>();
   for (const { issuer, jwksUri, jwksFile, algorithms, keysMaxAge, keysMaxStale } of issuers) {
-    const source = jwksFile !== undefined ? { jwksFile } : jwksUri !== undefined ? { jwksUri } : 'discovery';
+    const source = jwksFile !== undefined ? { jwksFile } : jwksUri !== undefined ? { jwksUri } : discovery;
     byIssuer.set(
       issuer,
       createKeySet({

@@ -7,7 +7,9 @@ import { Fault } from '../errors.ts';
 import { isJsonObject, parseStrictJsonBytes } from '../strict-json.ts';
 import { contentTypeOf, discardResponseBody, readResponseBody } from './response-body.ts';
 
-export type KeySource = { readonly jwksFile: string } | { readonly jwksUri: string } | 'discovery';
+/** Discovery by the metadata of an authorization server, or of a transmitter of security events. */
+export type Discovery = 'discovery' | 'ssf-discovery';
+export type KeySource = { readonly jwksFile: string } | { readonly jwksUri: string } | Discovery;
 
 /** Gets the JWK Set document. Rejects with a Fault that says what is wrong and where. */
 export type LoadKeys = () => Promise<Buffer>;
@@ -24,26 +26,27 @@ const documentBytesMax = 256 * 1024;
 
 /** Prepares the loading of one issuer's keys. */
 export function createLoadKeys({ issuer, source, dispatcher, timeoutMs }: KeySourceOptions): LoadKeys {
-  if (source !== 'discovery' && 'jwksFile' in source) return () => readDocument(source.jwksFile);
-  const addresses = source === 'discovery' ? metadataAddresses(issuer) : [];
+  if (typeof source !== 'string' && 'jwksFile' in source) return () => readDocument(source.jwksFile);
+  const addresses = typeof source === 'string' ? metadataAddresses(issuer, source) : [];
   return async () => {
     const signal = AbortSignal.timeout(timeoutMs);
     const get = (url: string) => fetchDocument(url, dispatcher, signal);
-    return get(source === 'discovery' ? await discoverJwksUri(issuer, addresses, get) : source.jwksUri);
+    return get(typeof source === 'string' ? await discoverJwksUri(issuer, addresses, get) : source.jwksUri);
   };
 }
 
 /**
  * RFC 8414 §3.1: the well-known part goes between host and path. OpenID Connect Discovery 1.0 §4: it is appended.
- * Both remove a slash at the end of the issuer first.
+ * Both remove a slash at the end of the issuer first. OpenID Shared Signals 1.0 §7.2: as RFC 8414, with its own name.
  */
-export function metadataAddresses(issuer: string): readonly string[] {
+export function metadataAddresses(issuer: string, discovery: Discovery = 'discovery'): readonly string[] {
   const url = URL.canParse(issuer) ? new URL(issuer) : null;
   const isPlain = url !== null && url.search === '' && url.hash === '' && url.username === '' && url.password === '';
   if (!isPlain || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new Fault('issuer_url', `Issuer ${issuer} is no plain http or https URL; give it a jwksUri or a jwksFile.`);
   }
   const path = url.pathname.endsWith('/') ? url.pathname.slice(0, -1) : url.pathname;
+  if (discovery === 'ssf-discovery') return [`${url.origin}/.well-known/ssf-configuration${path}`];
   return [
     `${url.origin}/.well-known/oauth-authorization-server${path}`,
     `${url.origin}${path}/.well-known/openid-configuration`,

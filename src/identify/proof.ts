@@ -199,7 +199,8 @@ function checkNonce(payload: JsonObject, nonces: Nonces | null): 'off' | 'previo
  */
 function singleUseOf(jkt: string, { jti, iatMs }: ProofClaims, window: ProofWindow, nowMs: number) {
   const acceptedForMs = Math.ceil(iatMs + window.pastMs - nowMs);
-  return { key: sha256(`${jkt}\0${jti}`), lifetimeMs: acceptedForMs + window.futureMs + replicaClockSkewMs };
+  const lifetimeMs = acceptedForMs + window.futureMs + replicaClockSkewMs;
+  return { key: sha256(`${jkt}\0${jti}`), lifetimeMs, madeAtMs: Math.floor(iatMs) };
 }
 
 const proofDetail =

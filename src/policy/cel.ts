@@ -7,17 +7,26 @@
  * `a.b` holds something that is no map.
  */
 
-import { Environment } from '@marcbachmann/cel-js';
+import { type ASTNode, Environment } from '@marcbachmann/cel-js';
 import { Fault } from '../errors.ts';
+import { childrenOf, readsToolArguments } from './ast.ts';
 import { expressionCostMax, literalItemsMax, sourceCharsMax } from './bounds.ts';
 import { estimateCost } from './cost.ts';
 import type { Compile, Expression, ExpressionProblem, ExpressionType } from './expression.ts';
 import { checkedPrefix, declareFunctions, type Literals } from './functions.ts';
 import { guardExpression, nearest } from './guard.ts';
+import { conditionOf } from './lints/condition.ts';
+import { membersOf } from './members.ts';
+import { outlineOf } from './outline.ts';
+import { quotaOf } from './quotas.ts';
 import { guardTypes } from './type-guard.ts';
 import { type Declarations, declareVariables } from './variables.ts';
 
-const javascriptTypes: Readonly<Record<ExpressionType, string>> = { bool: 'boolean', string: 'string', int: 'bigint' };
+const javascriptTypes: Readonly<Record<Exclude<ExpressionType, 'any'>, string>> = {
+  bool: 'boolean',
+  string: 'string',
+  int: 'bigint',
+};
 
 /** Compiles for one configuration: `rate` has exactly these meters. What the result says lives as long as it does. */
 export function createCompile({ meters }: { readonly meters: readonly string[] }): Compile {
@@ -59,10 +68,13 @@ function compile(parts: Parts, source: string, type: ExpressionType): Expression
   const checked = attempt(() => parsed.check(), declarations);
   if (!('valid' in checked)) return checked;
   if (!checked.valid) return problemOf(checked.error, declarations);
-  if (checked.type !== type) return { message: `gives ${checked.type}, and must give ${type}`, offset: 0 };
+  if (type !== 'any' && checked.type !== type) {
+    return { message: `gives ${checked.type}, and must give ${type}`, offset: 0 };
+  }
 
   const mistyped = guardTypes(parsed.ast, declarations);
   if (mistyped !== null) return mistyped;
+  if (findings.reads.has('mcp.tool') && readsToolArguments(parsed.ast)) findings.reads.add('mcp.tool.arguments');
   const cost = estimateCost(parsed.ast, literals);
   if (cost > expressionCostMax) {
     return {
@@ -71,14 +83,31 @@ function compile(parts: Parts, source: string, type: ExpressionType): Expression
       hint: 'avoid loops in loops, long regular expressions, and searching every item of a list',
     };
   }
+  const quota = quotaOf(parsed.ast);
+  const members = membersOf(parsed.ast);
+  forgetSource(parsed.ast);
   return {
     source,
     type,
     cost,
     reads: findings.reads,
+    quota,
     scopeLiterals: [...findings.scopeLiterals],
     evaluate: (context) => evaluate(parsed, context, type),
+    members,
+    // Parsed again, because the guard has put our own functions into the tree that is evaluated.
+    outline: () => outlineOf(environment.parse(source).ast),
+    condition: () => conditionOf(environment.parse(source).ast),
   };
+}
+
+/**
+ * The engine quotes the source in the message of each error that it makes, also of those that `all`, `exists`, `&&` and
+ * `||` absorb, one for every item at worst. Nobody reads these messages, so there is nothing to quote.
+ */
+function forgetSource(node: ASTNode): void {
+  Object.defineProperty(node, 'input', { value: '' });
+  for (const child of childrenOf(node)) forgetSource(child);
 }
 
 type Evaluable = (context: Readonly<Record<string, unknown>>) => unknown;
@@ -89,12 +118,17 @@ type Evaluable = (context: Readonly<Record<string, unknown>>) => unknown;
  */
 function evaluate(parsed: Evaluable, context: object, type: ExpressionType): unknown {
   let value: unknown;
+  // The stacks of errors that are absorbed cost more than all else about them.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
   try {
     value = parsed(context as Readonly<Record<string, unknown>>);
   } catch (error) {
     throw new Fault('expression_failed', `could not be evaluated: ${reasonOf(error)}`);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
-  if (typeof value === javascriptTypes[type]) return value;
+  if (type === 'any' || typeof value === javascriptTypes[type]) return value;
   throw new Fault('expression_failed', `gave something other than ${type}`);
 }
 

@@ -1,16 +1,31 @@
 /** What rules see of one request, built from the exchange alone. Nothing in it leads back to the runtime. */
 
-import type { AccessToken, Exchange, Fields, Identity, Possession, Route, Source } from '../exchange.ts';
-import { itemsMax } from './bounds.ts';
+import type {
+  AccessToken,
+  Agent,
+  Exchange,
+  Fields,
+  HeldBody,
+  Identity,
+  Possession,
+  Route,
+  Source,
+} from '../exchange.ts';
+import { itemsMax, requestCharsMax } from './bounds.ts';
 import { convertValue } from './document.ts';
+import { driftRecordOf } from './drift-record.ts';
 import { createTokenParts, type TokenParts } from './token-parts.ts';
 import {
   type ActRecord,
-  type AgentRecord,
+  AgentRecord,
   ConnectionRecord,
+  type DriftRecord,
+  McpRecord,
+  McpToolRecord,
   PossessionRecord,
   RateRecord,
   RequestRecord,
+  RevocationRecord,
   RouteRecord,
   SourceRecord,
   type SubjectRecord,
@@ -28,7 +43,10 @@ export type Context = {
   readonly agent: AgentRecord;
   readonly subject: SubjectRecord;
   readonly act: ActRecord;
+  readonly mcp: McpRecord;
   readonly rate: RateRecord | undefined;
+  readonly drift: DriftRecord;
+  readonly revocation: RevocationRecord;
   readonly route: RouteRecord;
   readonly now: Date;
   /**
@@ -43,21 +61,32 @@ const nothing = { value: undefined, exceeded: null };
 /** Request fields that hold credentials; rules never see them. */
 const credentialFields: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'dpop', 'cookie']);
 
-/** `reads` is all that any rule or meter reads: what nobody reads is not built. */
-export function createContextBuilder({ reads }: { readonly reads: ReadonlySet<string> }) {
+export type ContextOptions = {
+  /** All that any rule or meter reads: what nobody reads is not built. */
+  readonly reads: ReadonlySet<string>;
+  /** Since this sidecar last heard what is revoked; just now where absent. */
+  readonly revocationAgeMs?: () => number;
+};
+
+export function createContextBuilder({ reads, revocationAgeMs = () => 0 }: ContextOptions) {
   const readsHeaders = reads.has('request.headers');
   const readsQuery = reads.has('request.query');
   const readsBody = reads.has('request.body');
+  const readsArguments = reads.has('mcp.tool.arguments');
   const partsOf = createTokenParts(reads);
   const routes = new WeakMap<Route, RouteRecord>();
+  const agents = new WeakMap<Agent, AgentRecord>();
 
-  /** The exchange must have its request, route and identity. */
+  /** The exchange must have its request, route, identity and agent. */
   return (exchange: Exchange): Context => {
-    const { identity, route } = exchange;
-    const { request, query } = buildRequest(exchange, readsHeaders, readsQuery);
+    const { identity, route, agent } = exchange;
+    const { request, exceeded: asked } = buildRequest(exchange, readsHeaders, readsQuery);
     const body = readsBody ? convertValue(exchange.heldBody?.json) : nothing;
     request.body = body.value;
-    if (identity === null || route === null) throw new TypeError('a context needs a route and an identity');
+    const { mcp, exceeded } = buildMcp(exchange.heldBody?.mcp, readsArguments);
+    if (identity === null || route === null || agent === null) {
+      throw new TypeError('a context needs a route, an identity and an agent');
+    }
     const parts = partsOf(identity.accessToken);
     return {
       request,
@@ -67,22 +96,42 @@ export function createContextBuilder({ reads }: { readonly reads: ReadonlySet<st
       token: buildToken(identity, parts, exchange.arrivedAtMs),
       jwt: parts.claims,
       pop: buildPossession(identity.possession, exchange.heldBody?.isBound === true),
-      agent: parts.agent,
+      agent: agentRecord(agents, agent),
       subject: parts.subject,
       act: parts.act,
+      mcp,
       rate: undefined,
+      drift: driftRecordOf(exchange.drift, reads.has('drift.top')),
+      revocation: buildRevocation(revocationAgeMs()),
       route: routeRecord(routes, route),
       now: new Date(exchange.arrivedAtMs),
-      unfit: parts.unfit ?? query ?? (body.exceeded === null ? null : `request.body: ${body.exceeded}`),
+      unfit: parts.unfit ?? asked ?? bound('request.body', body.exceeded) ?? bound('mcp.tool.arguments', exceeded),
     };
   };
 }
 
-/** The same context with the counts that the store gave. */
-export function withRates(context: Context, rates: ReadonlyMap<string, number>): Context {
+const bound = (name: string, exceeded: string | null) => (exceeded === null ? null : `${name}: ${exceeded}`);
+
+const noCall = { mcp: new McpRecord(), exceeded: null };
+
+/** A batch is several calls, so that no rule about one may hold for it. */
+function buildMcp(call: HeldBody['mcp'] | undefined, readsArguments: boolean) {
+  if (call === undefined || call === null || call === 'batch') return noCall;
+  const mcp = new McpRecord();
+  mcp.method = call.method;
+  if (call.tool === null) return { mcp, exceeded: null };
+  mcp.tool = new McpToolRecord();
+  mcp.tool.name = call.tool.name;
+  const given = readsArguments ? convertValue(call.tool.arguments) : nothing;
+  mcp.tool.arguments = given.value;
+  return { mcp, exceeded: given.exceeded };
+}
+
+/** The same context with the counts that the store gave, and what was found out about behaviour since. */
+export function withRates(context: Context, rates: ReadonlyMap<string, number>, drift = context.drift): Context {
   const rate = new RateRecord();
   for (const [meter, count] of rates) rate.set(meter, BigInt(count));
-  return { ...context, rate };
+  return { ...context, rate, drift };
 }
 
 /** The same context as if the token had been granted these scopes. */
@@ -99,6 +148,21 @@ function routeRecord(routes: WeakMap<Route, RouteRecord>, route: Route): RouteRe
   return built;
 }
 
+/** Shared between requests with one token, so each needs its record once. */
+function agentRecord(agents: WeakMap<Agent, AgentRecord>, agent: Agent): AgentRecord {
+  const found = agents.get(agent);
+  if (found !== undefined) return found;
+  const record = new AgentRecord();
+  record.id = agent.id;
+  record.issuer = agent.issuer;
+  record.owner = agent.owner ?? undefined;
+  record.team = agent.team ?? undefined;
+  record.registered = agent.registered;
+  record.status = agent.status;
+  agents.set(agent, record);
+  return record;
+}
+
 function buildRequest(exchange: Exchange, readsHeaders: boolean, readsQuery: boolean) {
   const asked = exchange.request;
   if (asked === null) throw new TypeError('a context needs a vetted request');
@@ -112,23 +176,34 @@ function buildRequest(exchange: Exchange, readsHeaders: boolean, readsQuery: boo
   request.id = exchange.id;
   request.time = new Date(exchange.arrivedAtMs);
   request.size = asked.bodyBytes === null ? undefined : BigInt(asked.bodyBytes);
+  request.operation = exchange.operation ?? '';
   request.reason = exchange.statedReason?.text ?? '';
-  if (readsHeaders) request.headers = joinHeaders(asked.fields);
-  if (!readsQuery) return { request, query: null };
+  if (request.path.length > requestCharsMax) {
+    return { request, exceeded: `request.path has more than ${requestCharsMax} characters` };
+  }
+  const headers = readsHeaders ? joinHeaders(asked.fields) : undefined;
+  if (typeof headers === 'string') return { request, exceeded: headers };
+  request.headers = headers;
+  if (!readsQuery) return { request, exceeded: null };
   const parsed = parseQuery(query ?? '');
-  if (typeof parsed === 'string') return { request, query: parsed };
+  if (typeof parsed === 'string') return { request, exceeded: parsed };
   request.query = parsed;
-  return { request, query: null };
+  return { request, exceeded: null };
 }
 
-function joinHeaders(fields: Fields): ReadonlyMap<string, string> {
+/** A string says why they can't be judged. */
+function joinHeaders(fields: Fields): ReadonlyMap<string, string> | string {
   const headers = new Map<string, string>();
+  let chars = 0;
   for (const [name, values] of fields) {
     if (credentialFields.has(name)) continue;
     // RFC 9110 §5.3: several field lines of one name are one list, in order.
-    headers.set(name, values.length === 1 ? (values[0] ?? '') : values.join(', '));
+    const value = values.length === 1 ? (values[0] ?? '') : values.join(', ');
+    chars += name.length + value.length;
+    headers.set(name, value);
   }
-  return headers;
+  if (headers.size > itemsMax) return `request.headers has more than ${itemsMax} names`;
+  return chars > requestCharsMax ? `request.headers has more than ${requestCharsMax} characters` : headers;
 }
 
 /** Pairs as an HTML form writes them, so a plus is a space. A string says why they can't be judged. */
@@ -179,6 +254,12 @@ function buildRoute({ name, audience, upstream }: Route): RouteRecord {
   record.name = name;
   record.audience = audience;
   record.upstream = `${upstream.origin}${upstream.basePath}`;
+  return record;
+}
+
+function buildRevocation(ageMs: number): RevocationRecord {
+  const record = new RevocationRecord();
+  record.age = BigInt(Math.floor(ageMs / 1000));
   return record;
 }
 

@@ -4,54 +4,76 @@
  */
 
 import type { ASTNode } from '@marcbachmann/cel-js';
-import { childrenOf, typeOf, written } from './ast.ts';
+import { typeOf, written } from './ast.ts';
 import {
   detailsMax,
+  detailsNodesMax,
   documentCharsMax,
   documentNodesMax,
   itemsMax,
   matchCharsMax,
-  stringCharsNominal,
+  requestCharsMax,
+  splitPartsMax,
+  tokenListCharsMax,
 } from './bounds.ts';
+import { canFail, isPlain } from './can-fail.ts';
 import { checkedPrefix, type Literals } from './functions.ts';
-import { optionalFields } from './variables.ts';
 
-/** How large a value can be at worst. */
-type Extent = { readonly chars: number; readonly items: number; readonly nodes: number };
+/** How large a value can be at worst: its longest text, items of its longest list, values and characters in all. */
+type Extent = { readonly chars: number; readonly items: number; readonly nodes: number; readonly total: number };
 type Estimate = Extent & {
   /** To come by the value. */
   readonly cost: number;
-  /** Over how many turns of loops it is spread, where it is part of a document; null where nothing is known. */
-  readonly spread: number | null;
+  /** Where it is part of a document: over how many turns of loops that is spread. Null where nothing is known. */
+  readonly spread: { readonly turns: number; readonly document: Extent } | null;
   /** What an iteration variable runs over, as written. */
   readonly over?: string;
 };
 
-const anything: Extent = { chars: stringCharsNominal, items: itemsMax, nodes: documentNodesMax };
-const scalar: Extent = { chars: 64, items: 0, nodes: 1 };
+const anything: Extent = {
+  chars: documentCharsMax,
+  items: itemsMax,
+  nodes: documentNodesMax,
+  total: documentCharsMax,
+};
+const scalar: Extent = { chars: 64, items: 0, nodes: 1, total: 64 };
+const text: Extent = textOf(requestCharsMax);
+const tokenList: Extent = { ...textOf(tokenListCharsMax), items: itemsMax, nodes: itemsMax };
+/** What is bounded more tightly than any document. */
+const extents: ReadonlyMap<string, Extent> = new Map([
+  ['token.scopes', tokenList],
+  ['token.roles', tokenList],
+  ['token.aud', tokenList],
+  ['token.authorization_details', { ...anything, items: detailsMax, nodes: detailsNodesMax }],
+  ['request.headers', { ...text, items: itemsMax, nodes: itemsMax }],
+  ['request.query', { ...text, items: itemsMax, nodes: 2 * itemsMax }],
+]);
 
-type Walk = { readonly literals: Literals; readonly errorCost: number };
+function textOf(chars: number): Extent {
+  return { chars, items: 0, nodes: 1, total: chars };
+}
+
+/** An evaluation error, also one that is then absorbed. */
+const errorCost = 30;
+
+type Walk = { readonly literals: Literals };
 type Locals = ReadonlyMap<string, Estimate>;
 
 /** The worst-case cost of an expression that has passed both guards. */
 export function estimateCost(root: ASTNode, literals: Literals): number {
-  // The engine renders the source up to the fault into each error that it makes, also when the error is then absorbed.
-  const walk: Walk = { literals, errorCost: 80 + root.input.length / 10 };
-  return Math.ceil(estimate(walk, root, new Map()).cost);
+  return Math.ceil(estimate({ literals }, root, new Map()).cost);
 }
 
 function estimate(walk: Walk, node: ASTNode, locals: Locals): Estimate {
   switch (node.op) {
     case 'value':
-      return made(1, { ...scalar, chars: typeof node.args === 'string' ? node.args.length : scalar.chars });
+      return made(1, typeof node.args === 'string' ? textOf(node.args.length) : scalar);
     case 'id':
-      return locals.get(node.args) ?? { cost: 1, ...anything, spread: 1 };
-    case '.': {
-      const whole = select(estimate(walk, node.args[0], locals));
-      return written(node) === 'token.authorization_details' ? { ...whole, items: detailsMax } : whole;
-    }
+      return locals.get(node.args) ?? whole(1, anything);
+    case '.':
+      return estimateField(walk, node, locals);
     case '[]': {
-      if (node.args[1].op === 'value') return select(estimate(walk, node.args[0], locals));
+      if (node.args[1].op === 'value') return estimateField(walk, node, locals);
       const index = estimate(walk, node.args[1], locals);
       // map.exists(key, map[key] …): each part once, so the parts are spread as the keys are.
       const isMap = typeOf(node.args[0])?.kind === 'map';
@@ -66,7 +88,9 @@ function estimate(walk: Walk, node: ASTNode, locals: Locals): Estimate {
       return estimateMethod(walk, node, locals);
     case 'list': {
       const parts = node.args.map((item) => estimate(walk, item, locals));
-      return made(1 + sum(parts), parts.reduce<Extent>(larger, { ...scalar, items: parts.length }));
+      const longest = parts.reduce<Extent>(larger, { ...scalar, items: parts.length });
+      const nodes = parts.reduce((count, part) => count + part.nodes, 1);
+      return made(1 + sum(parts), { ...longest, nodes, total: parts.reduce((count, part) => count + part.total, 0) });
     }
     case 'map': {
       const parts = node.args.map(([, value]) => estimate(walk, value, locals));
@@ -85,51 +109,62 @@ function estimate(walk: Walk, node: ASTNode, locals: Locals): Estimate {
   }
 }
 
+/** A field of a variable, or a part of a value. */
+function estimateField(walk: Walk, node: ASTNode & { op: '.' | '[]' }, locals: Locals): Estimate {
+  const base = estimate(walk, node.args[0], locals);
+  const isField =
+    node.args[0].op === 'id' && !locals.has(node.args[0].args) && typeOf(node.args[0])?.kind === 'message';
+  if (!isField) return select(base);
+  const known = extents.get(nameOf(node));
+  if (known !== undefined) return whole(base.cost + 1, known);
+  return isPlain(node) ? made(base.cost + 1, text) : select(base);
+}
+
+/** `token.scopes`, also where it is written `token["scopes"]`. */
+function nameOf({ args: [base, field] }: ASTNode & { op: '.' | '[]' }): string {
+  return `${base.args}.${typeof field === 'string' ? field : field.args}`;
+}
+
 function estimateBinary(walk: Walk, node: ASTNode & { args: [ASTNode, ASTNode] }, locals: Locals): Estimate {
   const [leftNode, rightNode] = node.args;
   const left = estimate(walk, leftNode, locals);
   const right = estimate(walk, rightNode, locals);
   const below = left.cost + right.cost;
-  const chars = Math.min(left.chars, right.chars);
   switch (node.op as string) {
-    case 'in':
-      // Each item is compared with a value whose size bounds the work.
-      return made(
-        1 + below + (right.items / 8) * (1 + comparison(leftNode, rightNode, left, right, chars) / 8),
-        scalar,
-      );
+    case 'in': {
+      if (typeOf(rightNode)?.kind === 'map') return made(3 + below + left.chars / 16, scalar);
+      // Each item is compared with the value, and all items together are no larger than the list.
+      const items = { ...left, nodes: left.nodes * right.items, total: left.total * right.items };
+      return made(2 + below + right.items / 2 + comparison(leftNode, rightNode, items, right), scalar);
+    }
     case '==':
     case '!=':
     case '<':
     case '<=':
     case '>':
     case '>=':
-      return made(2 + below + comparison(leftNode, rightNode, left, right, chars), scalar);
+      return made(1 + below + comparison(leftNode, rightNode, left, right), scalar);
     case '&&':
     case '||':
       // An error on one side is absorbed where the other side decides.
-      return made(2 + below + (canFail(leftNode) ? walk.errorCost : 0), scalar);
+      return made(1 + below + (canFail(leftNode) ? errorCost : 0), scalar);
     case '+': {
       const joined = {
         chars: left.chars + right.chars,
         items: left.items + right.items,
         nodes: left.nodes + right.nodes,
+        total: left.total + right.total,
       };
-      return made(2 + below + joined.chars / 256 + joined.items / 8, joined);
+      return made(2 + below + joined.chars / 64 + joined.items / 8, joined);
     }
     default:
       return made(2 + below, scalar);
   }
 }
 
-function comparison(left: ASTNode, right: ASTNode, leftSize: Extent, rightSize: Extent, chars: number): number {
-  return isPlain(left) || isPlain(right) ? chars / 256 : 2 * Math.min(leftSize.nodes, rightSize.nodes) + chars / 256;
-}
-
-/** Compared in one step: a primitive, a timestamp or a duration. */
-function isPlain(node: ASTNode): boolean {
-  const kind = typeOf(node)?.kind;
-  return kind === 'primitive' || kind === 'message';
+function comparison(left: ASTNode, right: ASTNode, leftSize: Extent, rightSize: Extent): number {
+  const characters = Math.min(leftSize.total, rightSize.total) / 64;
+  return isPlain(left) || isPlain(right) ? characters : 2 * Math.min(leftSize.nodes, rightSize.nodes) + characters;
 }
 
 /** A part of a value. A part of an item of a document is spread over the loop's turns as the item is. */
@@ -144,7 +179,7 @@ function estimateCall(walk: Walk, node: ASTNode & { op: 'call' }, locals: Locals
   const chars = parts[0]?.chars ?? 0;
   switch (name) {
     case `${checkedPrefix}size`:
-      return made(cost + chars / 32, scalar);
+      return made(cost + chars / 16, scalar);
     case 'scopeLimit':
       return made(cost + (parts[0]?.items ?? 0) * 2, scalar);
     default:
@@ -164,20 +199,26 @@ function estimateMethod(walk: Walk, node: ASTNode & { op: 'rcall' }, locals: Loc
   switch (name) {
     case `${checkedPrefix}matches`: {
       const [pattern] = given;
-      const steps =
-        pattern?.op === 'value' ? (walk.literals.patterns.get(String(pattern.args))?.programSize() ?? 0) : 0;
-      return made(cost + 20 + (Math.min(chars, matchCharsMax) * steps) / 10, scalar);
+      const charCost = pattern?.op === 'value' ? (walk.literals.patterns.get(String(pattern.args))?.charCost ?? 0) : 0;
+      // It fails on long text only, so of the items of a loop only few can.
+      const failing = (errorCost * chars) / matchCharsMax;
+      return made(cost + 12 + Math.min(chars, matchCharsMax) * charCost + failing, scalar);
     }
     case `${checkedPrefix}contains`:
-      return made(cost + 20 + (chars + (parts[0]?.chars ?? 0)) / 12, scalar);
+      return made(cost + 12 + (chars + (parts[0]?.chars ?? 0)) / 8, scalar);
     case `${checkedPrefix}size`:
-      return made(cost + chars / 32, scalar);
+      return made(cost + chars / 16, scalar);
     case `${checkedPrefix}lowerAscii`:
-      return made(cost + chars / 16, { ...scalar, chars });
-    case `${checkedPrefix}split`:
-      return made(cost + chars / 32 + itemsMax / 4, { ...anything, chars });
+      return made(cost + 8 + chars / 12, textOf(chars));
+    case `${checkedPrefix}split`: {
+      // One character is found at once; a longer separator can take each of its characters at each place.
+      const separator = parts[0]?.chars ?? 1;
+      const search = separator === 1 ? chars / 128 : (chars * separator) / 16;
+      const items = Math.min(splitPartsMax, chars + 1);
+      return whole(cost + 4 + search + items / 2, { chars, items, nodes: items, total: chars });
+    }
     default:
-      return made(cost + Math.min(chars, parts[0]?.chars ?? 0) / 256, scalar);
+      return made(cost + Math.min(chars, parts[0]?.chars ?? 0) / 64, scalar);
   }
 }
 
@@ -192,54 +233,42 @@ function estimateLoop(
   locals: Locals,
 ): Estimate {
   const { spread } = receiver;
-  const turns = spread === null || spread === 1 ? receiver.items : Math.max(1, receiver.nodes);
-  const whole = spread === null ? null : spread * turns;
-  const share = (total: number) => Math.max(1, Math.ceil(total / (whole ?? 1)));
-  const item: Estimate =
-    whole === null
-      ? { ...larger(receiver, anything), cost: 1, spread: null }
-      : {
-          chars: Math.min(receiver.chars, share(documentCharsMax)),
-          items: Math.min(itemsMax, share(documentNodesMax)),
-          nodes: share(documentNodesMax),
-          cost: 1,
-          spread: whole,
-          over: written(receiverNode),
-        };
+  const turns = spread === null || spread.turns === 1 ? receiver.items : Math.max(1, receiver.nodes);
+  const item = spread === null ? { ...receiver, cost: 1 } : itemOf(receiver, spread, turns, written(receiverNode));
   const inside = new Map(locals).set(variable?.op === 'id' ? variable.args : '', item);
   const parts = bodies.map((body) => estimate(walk, body, inside));
   // all() and exists() absorb the errors of every turn that does not decide; the others end with the first.
-  const absorbed = (name === 'all' || name === 'exists') && bodies.some(canFail) ? walk.errorCost : 0;
-  const cost = receiver.cost + 4 + turns * (2 + absorbed + sum(parts));
-  if (name === 'filter') return made(cost, { ...receiver, items: turns });
+  const absorbed = (name === 'all' || name === 'exists') && bodies.some(canFail) ? errorCost : 0;
+  const cost = receiver.cost + 4 + turns * (1 + absorbed + sum(parts));
+  if (name === 'filter') return { ...receiver, cost, items: turns };
   const last = parts.at(-1);
-  if (name === 'map' && last !== undefined) return made(cost, { ...last, items: Math.max(turns, last.items) });
-  return made(cost, scalar);
+  if (name !== 'map' || last === undefined) return made(cost, scalar);
+  const items = Math.max(turns, last.items);
+  return made(cost, { chars: last.chars, items, nodes: turns * last.nodes, total: turns * last.total });
 }
 
-const safeMethods: ReadonlySet<string> = new Set([
-  ...['startsWith', 'endsWith', `${checkedPrefix}contains`, `${checkedPrefix}size`, `${checkedPrefix}lowerAscii`],
-]);
-const safeOperators: ReadonlySet<string> = new Set(['value', 'id', '&&', '||', '!_', '==', '!=', 'in', 'list', '?:']);
-const ordering: ReadonlySet<string> = new Set(['<', '<=', '>', '>=']);
-
-/** Whether evaluation can end in an error: whatever reads a part, converts, computes, or does not know its types. */
-function canFail(node: ASTNode): boolean {
-  const children = childrenOf(node);
-  const isSafe =
-    safeOperators.has(node.op) ||
-    (ordering.has(node.op) && children.every(isPlain)) ||
-    (node.op === 'rcall' && safeMethods.has(node.args[0]) && children.every(isPlain));
-  return !(isSafe || isSureField(node)) || children.some(canFail);
+function itemOf(receiver: Extent, spread: NonNullable<Estimate['spread']>, turns: number, over: string): Estimate {
+  const { document } = spread;
+  const allTurns = spread.turns * turns;
+  const share = (total: number) => Math.max(1, Math.ceil(total / Math.max(1, allTurns)));
+  return {
+    chars: Math.min(receiver.chars, share(document.total)),
+    items: Math.min(itemsMax, share(document.nodes)),
+    nodes: share(document.nodes),
+    total: share(document.total),
+    cost: 1,
+    spread: { turns: allTurns, document },
+    over,
+  };
 }
 
-/** A field of a record that is always there. */
-function isSureField(node: ASTNode): boolean {
-  return node.op === '.' && typeOf(node.args[0])?.kind === 'message' && !optionalFields.has(node.args[1]);
+function made(cost: number, { chars, items, nodes, total }: Extent): Estimate {
+  return { cost, chars, items, nodes, total, spread: null };
 }
 
-function made(cost: number, extent: Extent): Estimate {
-  return { cost, chars: extent.chars, items: extent.items, nodes: extent.nodes, spread: null };
+/** A document of its own: what loops over it is spread over all of it. */
+function whole(cost: number, document: Extent): Estimate {
+  return { ...made(cost, document), spread: { turns: 1, document } };
 }
 
 function larger(one: Extent, other: Extent): Extent {
@@ -247,6 +276,7 @@ function larger(one: Extent, other: Extent): Extent {
     chars: Math.max(one.chars, other.chars),
     items: Math.max(one.items, other.items),
     nodes: Math.max(one.nodes, other.nodes),
+    total: Math.max(one.total, other.total),
   };
 }
 

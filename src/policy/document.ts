@@ -3,11 +3,20 @@
 import { documentCharsMax, documentDepthMax, documentNodesMax, itemsMax } from './bounds.ts';
 
 /** What may still be converted, and the first bound that was exceeded. */
-type Budget = { nodes: number; chars: number; exceeded: string | null; readonly keepsPlaces: boolean };
+type Budget = {
+  nodes: number;
+  chars: number;
+  exceeded: string | null;
+  readonly keepsPlaces: boolean;
+  readonly nodesMax: number;
+};
 
 /** The members of a JSON object; a string says which bound they exceed. */
-export function convertDocument(document: Readonly<Record<string, unknown>>): ReadonlyMap<string, unknown> | string {
-  const budget = newBudget(false);
+export function convertDocument(
+  document: Readonly<Record<string, unknown>>,
+  nodesMax = documentNodesMax,
+): ReadonlyMap<string, unknown> | string {
+  const budget = newBudget(false, nodesMax);
   const converted = convertObject(document, documentDepthMax, budget);
   return budget.exceeded ?? converted;
 }
@@ -17,13 +26,13 @@ export function convertDocument(document: Readonly<Record<string, unknown>>): Re
  * empty Map stands for null, so that an item has the same index for a rule as for whoever reads the JSON after it.
  */
 export function convertValue(json: unknown): { readonly value: unknown; readonly exceeded: string | null } {
-  const budget = newBudget(true);
+  const budget = newBudget(true, documentNodesMax);
   const value = convert(json, documentDepthMax + 1, budget);
   return { value: budget.exceeded === null ? value : undefined, exceeded: budget.exceeded };
 }
 
-function newBudget(keepsPlaces: boolean): Budget {
-  return { nodes: documentNodesMax, chars: documentCharsMax, exceeded: null, keepsPlaces };
+function newBudget(keepsPlaces: boolean, nodesMax: number): Budget {
+  return { nodes: nodesMax, chars: documentCharsMax, exceeded: null, keepsPlaces, nodesMax };
 }
 
 function convertObject(object: object, depth: number, budget: Budget): ReadonlyMap<string, unknown> {
@@ -67,6 +76,6 @@ const nothing: ReadonlyMap<string, unknown> = new Map();
 function spend(budget: Budget, chars: number): void {
   budget.nodes--;
   budget.chars -= chars;
-  if (budget.nodes < 0) budget.exceeded ??= `more than ${documentNodesMax} values`;
+  if (budget.nodes < 0) budget.exceeded ??= `more than ${budget.nodesMax} values`;
   if (budget.chars < 0) budget.exceeded ??= `more than ${documentCharsMax} characters`;
 }

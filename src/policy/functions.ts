@@ -16,7 +16,8 @@ export const checkedMethods: ReadonlySet<string> = new Set(['size', 'matches', '
 
 /** What the literals of expressions were parsed into at load, by their text. */
 export type Literals = {
-  readonly patterns: Map<string, RE2JS>;
+  /** With the units that each character costs. */
+  readonly patterns: Map<string, { readonly pattern: RE2JS; readonly charCost: number }>;
   readonly ranges: Map<string, CidrRange>;
 };
 
@@ -44,7 +45,7 @@ export function declareFunctions(environment: Environment, literals: Literals): 
 
   register('string.checked_matches(string): bool', (text: string, pattern: string) => {
     if (text.length > matchCharsMax) fail('matches', `text is longer than ${matchCharsMax} characters`);
-    return (literals.patterns.get(pattern) ?? fail('matches', 'unknown pattern')).test(text);
+    return (literals.patterns.get(pattern) ?? fail('matches', 'unknown pattern')).pattern.test(text);
   });
   register('string.checked_contains(string): bool', containsLinear);
   register('string.checked_lowerAscii(): string', lowerAscii);
@@ -80,32 +81,44 @@ export function scopeLimit(scopes: readonly string[], prefix: string): number {
   return largest >= 0 ? largest : fail('scopeLimit', 'no scope has this prefix and a number');
 }
 
+const shortPart = 5;
+
 /**
  * Whether the text holds the part, in time linear in both. The runtime's own search takes text times part on input made
- * for it, so it is left to small input; the rest is Knuth, Morris and Pratt.
+ * for it, so it is left to small input and short parts; the rest is Knuth, Morris and Pratt.
  */
 export function containsLinear(text: string, part: string): boolean {
   if (part.length > text.length) return false;
-  if (part.length * text.length <= 16_384) return text.includes(part);
+  if (part.length <= shortPart || part.length * text.length <= 16_384) return text.includes(part);
+  const codes = new Uint16Array(part.length);
+  for (let index = 0; index < part.length; index++) codes[index] = part.charCodeAt(index);
   const fallback = new Int32Array(part.length);
   for (let index = 1, matched = 0; index < part.length; index++) {
-    const code = part.charCodeAt(index);
-    while (matched > 0 && part.charCodeAt(matched) !== code) matched = fallback[matched - 1] ?? 0;
-    if (part.charCodeAt(matched) === code) matched++;
+    const code = codes[index];
+    while (matched > 0 && codes[matched] !== code) matched = fallback[matched - 1] ?? 0;
+    if (codes[matched] === code) matched++;
     fallback[index] = matched;
   }
   for (let index = 0, matched = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    while (matched > 0 && part.charCodeAt(matched) !== code) matched = fallback[matched - 1] ?? 0;
-    if (part.charCodeAt(matched) === code) matched++;
+    while (matched > 0 && codes[matched] !== code) matched = fallback[matched - 1] ?? 0;
+    if (codes[matched] === code) matched++;
     if (matched === part.length) return true;
   }
   return false;
 }
 
+const asciiOnly = /^[\0-\x7f]*$/;
+
 /** ASCII letters only: what Unicode maps to ASCII, such as the Kelvin sign, must not become equal to it. */
 function lowerAscii(text: string): string {
-  return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+  if (asciiOnly.test(text)) return text.toLowerCase();
+  const bytes = Buffer.from(text, 'utf16le');
+  for (let index = 0; index < bytes.length; index += 2) {
+    const code = bytes[index] ?? 0;
+    if (code >= 0x41 && code <= 0x5a && bytes[index + 1] === 0) bytes[index] = code + 0x20;
+  }
+  return bytes.toString('utf16le');
 }
 
 function splitBounded(text: string, separator: string): string[] {

@@ -2,6 +2,7 @@
 
 import type { ASTNode } from '@marcbachmann/cel-js';
 import { RE2JS } from 're2js';
+import { charCost } from './automaton.ts';
 import { patternCharsMax } from './bounds.ts';
 import { parseCidr } from './cidr.ts';
 import type { Literals } from './functions.ts';
@@ -24,7 +25,10 @@ export function parseLiteral(literals: Literals, name: LiteralFunction, argument
 function parsePattern({ patterns }: Literals, text: string): string | null {
   if (text.length > patternCharsMax) return `matches() takes patterns of up to ${patternCharsMax} characters`;
   try {
-    patterns.set(text, RE2JS.compile(text));
+    const pattern = RE2JS.compile(text);
+    const cost = charCost(pattern);
+    if (cost === null) return 'matches() takes a simpler expression: this one has too many states to tell apart';
+    patterns.set(text, { pattern, charCost: cost });
     return null;
   } catch (error) {
     return `matches() needs an RE2 expression: ${error instanceof Error ? error.message : 'it does not compile'}`;

@@ -17,7 +17,15 @@ const acrValue = z
   .regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be printable ASCII without space, quote or backslash');
 
 const challenge = z
-  .strictObject({ acrValues: z.array(acrValue).min(1).max(16).optional(), maxAge: maxAge.optional() })
+  .strictObject({
+    acrValues: z
+      .array(acrValue)
+      .min(1)
+      .max(16)
+      .optional()
+      .describe('Which logins would do, the best first (acr_values)'),
+    maxAge: maxAge.optional().describe('How old the login may be, such as 5m'),
+  })
   .refine((value) => value.acrValues !== undefined || value.maxAge !== undefined, 'needs acrValues, maxAge or both');
 
 /** Told to the agent and written to the audit record, so one line of plain text. */
@@ -27,16 +35,29 @@ const message = z
   .max(512)
   .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'must be one line without control characters');
 
-const rule = z
+export const ruleSchema = z
   .strictObject({
-    id: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'must be a lower-case name such as reads-need-the-read-scope'),
-    description: z.string().max(2048).optional(),
-    routes: z.array(z.string().max(64)).min(1).max(1000).optional(),
-    when: z.string().min(1),
-    effect: z.enum(['allow', 'deny', 'throttle', 'challenge']),
-    message: message.optional(),
-    mode: z.enum(['enforce', 'shadow']).default('enforce'),
-    challenge: challenge.optional(),
+    id: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'must be a lower-case name such as reads-need-the-read-scope')
+      .describe('Unique in the whole rule set; told to the agent, recorded and counted'),
+    description: z.string().max(2048).optional().describe('For people'),
+    routes: z
+      .array(z.string().max(64))
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe('Routes that the rule is for; every route without it'),
+    when: z.string().min(1).describe('Whether the rule matches: a CEL expression of type bool'),
+    effect: z.enum(['allow', 'deny', 'throttle', 'challenge']).describe('What a match means'),
+    message: message.optional().describe('Told to the agent as detail of a refusal'),
+    mode: z
+      .enum(['enforce', 'shadow'])
+      .default('enforce')
+      .describe('With shadow: evaluated, counted and recorded, never enforced'),
+    challenge: challenge
+      .optional()
+      .describe('Which login is asked for; with effect: challenge only, and required there'),
   })
   .superRefine((value, context) => {
     if (value.effect === 'challenge' && value.challenge === undefined) {
@@ -47,6 +68,9 @@ const rule = z
     }
   });
 
-export const ruleFileSchema = z.strictObject({ rules: z.array(rule) });
+export const ruleFileSchema = z.strictObject({
+  mode: z.enum(['enforce', 'shadow']).default('enforce').describe('With shadow, no rule of the file is enforced'),
+  rules: z.array(ruleSchema).describe('In the order in which the first of several matches is told'),
+});
 
-export type WrittenRule = z.output<typeof rule>;
+export type WrittenRule = z.output<typeof ruleSchema>;

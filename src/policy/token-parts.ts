@@ -1,9 +1,9 @@
 /** The part of a context that is the same for every request with one access token, made once and kept with it. */
 
 import type { AccessToken } from '../exchange.ts';
-import { detailsMax, itemsMax } from './bounds.ts';
+import { detailsMax, detailsNodesMax, itemsMax, tokenListCharsMax } from './bounds.ts';
 import { convertDocument } from './document.ts';
-import { ActorRecord, ActRecord, AgentRecord, SubjectRecord } from './variables.ts';
+import { ActorRecord, ActRecord, SubjectRecord } from './variables.ts';
 
 type Claims = ReadonlyMap<string, unknown>;
 
@@ -14,7 +14,6 @@ export type TokenParts = {
   /** Undefined where no rule reads them, or where they exceed their bounds. */
   readonly claims: Claims | undefined;
   readonly authorizationDetails: readonly Claims[] | undefined;
-  readonly agent: AgentRecord;
   readonly subject: SubjectRecord;
   readonly act: ActRecord;
   readonly unfit: string | null;
@@ -37,7 +36,6 @@ export function createTokenParts(reads: ReadonlySet<string>): (accessToken: Acce
       authTime: accessToken.authTimeMs === null ? undefined : new Date(accessToken.authTimeMs),
       claims: typeof claims === 'string' ? undefined : claims,
       authorizationDetails: typeof details === 'string' ? undefined : details,
-      agent: buildAgent(accessToken),
       subject: buildSubject(accessToken),
       act: buildAct(accessToken),
       unfit: unfitness(accessToken, reads, claims, details),
@@ -61,15 +59,27 @@ function unfitness(
     ['token.aud', accessToken.audience],
     ['act.chain', accessToken.actors],
   ] as const;
-  const long = lists.find(([name, list]) => reads.has(name) && list.length > itemsMax);
-  return long === undefined ? null : `${long[0]} has more than ${itemsMax} items`;
+  return listUnfitness(lists.filter(([name]) => reads.has(name)));
+}
+
+/** Which of these lists exceeds its bounds; null where none does. */
+export function listUnfitness(lists: readonly (readonly [string, readonly unknown[]])[]): string | null {
+  const long = lists.find(([, list]) => list.length > itemsMax);
+  if (long !== undefined) return `${long[0]} has more than ${itemsMax} items`;
+  const wide = lists.find(([, list]) => charsOf(list) > tokenListCharsMax);
+  return wide === undefined ? null : `${wide[0]} has more than ${tokenListCharsMax} characters`;
+}
+
+/** Of texts; the links of a chain are bounded where the token is read. */
+function charsOf(list: readonly unknown[]): number {
+  return list.reduce<number>((count, item) => count + (typeof item === 'string' ? item.length : 0), 0);
 }
 
 /** RFC 9396 §2: an array of objects. Anything else can't be judged; an absent claim is an empty list. */
 function convertDetails(claim: unknown): readonly Claims[] | string {
   if (claim === undefined) return [];
   if (Array.isArray(claim) && claim.length > detailsMax) return `more than ${detailsMax} items`;
-  const converted = convertDocument({ claim });
+  const converted = convertDocument({ claim }, detailsNodesMax);
   if (typeof converted === 'string') return converted;
   const details = converted.get('claim');
   // A rule that lists the members which it understands must see every member, and a null one would be left out.
@@ -81,13 +91,6 @@ function convertDetails(claim: unknown): readonly Claims[] | string {
 /** For values that convertDocument has found to be within its bounds. */
 function holdsNull(value: unknown): boolean {
   return value === null || (typeof value === 'object' && Object.values(value).some(holdsNull));
-}
-
-function buildAgent({ agent }: AccessToken): AgentRecord {
-  const record = new AgentRecord();
-  record.id = agent.id;
-  record.issuer = agent.issuer;
-  return record;
 }
 
 /** Who the agent acts for. What the subject is was judged when the token was verified. */

@@ -20,6 +20,7 @@ export class RequestRecord {
   id = '';
   time: Date | undefined = undefined;
   size: bigint | undefined = undefined;
+  operation = '';
   body: unknown = undefined;
   reason = '';
 }
@@ -64,6 +65,10 @@ export class PossessionRecord {
 export class AgentRecord {
   id = '';
   issuer = '';
+  owner: string | undefined = undefined;
+  team: string | undefined = undefined;
+  registered = false;
+  status = '';
 }
 
 export class SubjectRecord {
@@ -84,6 +89,39 @@ export class ActRecord {
   depth = 0n;
 }
 
+export class McpToolRecord {
+  name = '';
+  arguments: unknown = undefined;
+}
+
+/** Of a body that is one JSON-RPC request; without any field for every other. */
+export class McpRecord {
+  method: string | undefined = undefined;
+  tool: McpToolRecord | undefined = undefined;
+}
+
+export class RevocationRecord {
+  age = 0n;
+}
+
+/** Scores of behaviour. Where it is not judged, no rule may read them; see vet-configuration.ts. */
+export class DriftRecord {
+  score = 0;
+  novelty = 0;
+  sequence = 0;
+  destination = 0;
+  tainted = false;
+  rate = 0;
+  sustained = 0;
+  ready = false;
+  samples = 0n;
+  alarms = 0n;
+  top: readonly string[] = [];
+  peers = 0n;
+  latched = false;
+  stale = false;
+}
+
 export class RouteRecord {
   name = '';
   audience = '';
@@ -98,7 +136,8 @@ const claims = 'map<string, dyn>';
 
 type Fields = Readonly<Record<string, string>>;
 
-const records: readonly { variable: string | null; name: string; ctor: new () => object; fields: Fields }[] = [
+/** Every variable that is a record, and the records inside others, which have no variable. `rate` is apart. */
+export const records: readonly { variable: string | null; name: string; ctor: new () => object; fields: Fields }[] = [
   {
     variable: 'request',
     name: 'Request',
@@ -114,6 +153,7 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
       id: 'string',
       time: timestamp,
       size: 'int',
+      operation: 'string',
       body: 'dyn',
       reason: 'string',
     },
@@ -152,7 +192,19 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
     ctor: PossessionRecord,
     fields: { method: 'string', jkt: 'string', x5t: 'string', proof_age: 'int', nonce: 'bool', body_bound: 'bool' },
   },
-  { variable: 'agent', name: 'Agent', ctor: AgentRecord, fields: { id: 'string', issuer: 'string' } },
+  {
+    variable: 'agent',
+    name: 'Agent',
+    ctor: AgentRecord,
+    fields: {
+      id: 'string',
+      issuer: 'string',
+      owner: 'string',
+      team: 'string',
+      registered: 'bool',
+      status: 'string',
+    },
+  },
   {
     variable: 'subject',
     name: 'Subject',
@@ -166,17 +218,44 @@ const records: readonly { variable: string | null; name: string; ctor: new () =>
     fields: { iss: 'string', sub: 'string', profile: 'string', verified: 'bool' },
   },
   { variable: 'act', name: 'Act', ctor: ActRecord, fields: { chain: 'list<Actor>', depth: 'int' } },
+  { variable: null, name: 'McpTool', ctor: McpToolRecord, fields: { name: 'string', arguments: claims } },
+  { variable: 'mcp', name: 'Mcp', ctor: McpRecord, fields: { method: 'string', tool: 'McpTool' } },
+  {
+    variable: 'drift',
+    name: 'Drift',
+    ctor: DriftRecord,
+    fields: {
+      score: 'double',
+      novelty: 'double',
+      sequence: 'double',
+      destination: 'double',
+      tainted: 'bool',
+      rate: 'double',
+      sustained: 'double',
+      ready: 'bool',
+      samples: 'int',
+      alarms: 'int',
+      top: 'list<string>',
+      peers: 'int',
+      latched: 'bool',
+      stale: 'bool',
+    },
+  },
   {
     variable: 'route',
     name: 'Route',
     ctor: RouteRecord,
     fields: { name: 'string', audience: 'string', upstream: 'string' },
   },
+  { variable: 'revocation', name: 'Revocation', ctor: RevocationRecord, fields: { age: 'int' } },
 ];
 
-/** Fields that may be absent. Every other field of a record can be read without a failure. */
+/** Fields that may be absent, by type and name. Every other field of a record can be read without a failure. */
 export const optionalFields: ReadonlySet<string> = new Set([
-  ...['size', 'body', 'acr', 'auth_time', 'jkt', 'x5t', 'sha256_peer_certificate_digest', 'uri_san_peer_certificate'],
+  ...['Request.size', 'Request.body', 'Token.acr', 'Token.auth_time', 'Possession.jkt', 'Possession.x5t'],
+  ...['Connection.sha256_peer_certificate_digest', 'Connection.uri_san_peer_certificate'],
+  ...['Mcp.method', 'Mcp.tool', 'McpTool.arguments'],
+  ...['Agent.owner', 'Agent.team'],
 ]);
 
 // A record has no prototype beyond its own, so there is nothing behind it even for an engine that would look.

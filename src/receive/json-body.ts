@@ -36,7 +36,23 @@ export function isJsonBody(fields: Fields): boolean | Deny {
 export function parseJsonBody(bytes: Buffer): { readonly json: unknown } | Deny {
   if (bytes.length === 0) return { json: undefined };
   const json = parseStrictJsonBytes(bytes, { maxDepth: depthMax });
-  return json === undefined ? malformed('not JSON, not UTF-8, a repeated name, or nested too deep') : { json };
+  if (json === undefined) return malformed('not JSON, not UTF-8, a repeated name, or nested too deep');
+  // Bytes that are UTF-8 hold such characters as escapes only, and few texts have any.
+  if (bytes.includes('\\u') && !isReadAlike(json)) return malformed('half a surrogate pair, or NUL in a name');
+  return { json };
+}
+
+/**
+ * RFC 7493 §2.1: no half of a surrogate pair. Some readers cut a string there, and some in C a name at NUL, so that
+ * `"admin\ud800"` is `admin` and `"to\u0000"` a second `to`.
+ */
+function isReadAlike(json: unknown): boolean {
+  if (typeof json === 'string') return json.isWellFormed();
+  if (typeof json !== 'object' || json === null) return true;
+  if (Array.isArray(json)) return json.every(isReadAlike);
+  return Object.entries(json).every(
+    ([name, value]) => name.isWellFormed() && !name.includes('\0') && isReadAlike(value),
+  );
 }
 
 function malformed(cause: string): Deny {

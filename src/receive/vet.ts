@@ -7,6 +7,7 @@ import type { ClientRequest, Fields, PathOddity, Source } from '../exchange.ts';
 import { listOf, readFields } from './fields.ts';
 import { createReadForwardedCertificate, usualFields } from './forwarded-certificate.ts';
 import { bodyBytesOf } from './framing.ts';
+import { hasProxyField, plainSpelling } from './proxy-fields.ts';
 import { createIsTrustedPeer, createReadSource } from './source.ts';
 import { vetTarget } from './target.ts';
 import { webSocketKeyOf } from './web-socket.ts';
@@ -20,7 +21,7 @@ export type VetOptions = {
   readonly allowInPath?: readonly PathOddity[];
   /** The field in which trusted proxies, and nobody else, say which certificate the client has shown them. */
   readonly certificateField?: Config['listen']['clientCertificateField'];
-  /** A certificate field came from a peer that is not trusted, or in a spelling that no proxy of ours writes. */
+  /** A field that speaks for a proxy came from a peer that is none, or in a spelling that no proxy of ours writes. */
   readonly onSpoofedField?: () => void;
   /** Further names that no Connection field may nominate: those that credentials and the stated reason use. */
   readonly protectedFields?: readonly string[];
@@ -88,16 +89,22 @@ type ReadClient = (incoming: IncomingMessage, fields: Map<string, string[]>) => 
 /** Where the request comes from, with the certificate that a trusted proxy has seen. Takes that field out of `fields`. */
 function createReadClient({ trustedProxies, certificateField, onSpoofedField }: VetOptions): ReadClient {
   const readSource = createReadSource(trustedProxies);
-  if (certificateField === undefined) return readSource;
+  const isTrustedPeer = createIsTrustedPeer(trustedProxies);
+  if (certificateField === undefined) {
+    return (incoming, fields) => {
+      // Nobody believes them and none is passed on. Who sends them is worth knowing all the same.
+      if (hasProxyField(fields.keys()) && !isTrustedPeer(incoming.socket)) onSpoofedField?.();
+      return readSource(incoming);
+    };
+  }
   const name = certificateField.field ?? usualFields[certificateField.format];
   const plainName = plainSpelling(name);
-  const isTrustedPeer = createIsTrustedPeer(trustedProxies);
   const read = createReadForwardedCertificate(certificateField.format);
   return (incoming, fields) => {
     const source = readSource(incoming);
     const values = fields.get(name) ?? [];
     const isTrusted = isTrustedPeer(incoming.socket);
-    let isSpoofed = !isTrusted && values.length > 0;
+    let isSpoofed = !isTrusted && (values.length > 0 || hasProxyField(fields.keys()));
     fields.delete(name);
     // Servers that hand fields on as variables cannot tell these spellings from the name itself.
     for (const other of fields.keys()) {
@@ -113,11 +120,6 @@ function createReadClient({ trustedProxies, certificateField, onSpoofedField }: 
     // Never the certificate of this connection, which is the proxy's own.
     return { ...source, certificate };
   };
-}
-
-/** Underscores and dots as dashes. */
-function plainSpelling(name: string): string {
-  return name.replaceAll('_', '-').replaceAll('.', '-');
 }
 
 /** RFC 9112 §3.2: exactly one Host on HTTP/1.1. Stricter: not an empty one, and at most one on 1.0. */

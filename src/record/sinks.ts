@@ -1,6 +1,6 @@
 /** Where audit records go: one JSON line each, through pino's destination, to standard output or a file. */
 
-import { constants, openSync } from 'node:fs';
+import { constants, fstatSync, openSync, statSync } from 'node:fs';
 import { pino } from 'pino';
 import { Fault } from '../errors.ts';
 
@@ -9,6 +9,11 @@ export type SinkConfig = 'stdout' | { readonly file: string };
 export type Sinks = {
   /** `line` is one record as JSON, without the newline. */
   readonly write: (line: string) => void;
+  /**
+   * Opens files again that are no longer where they were, so that what was renamed can be compressed or removed. What
+   * was written before is in the old file. One that can't be opened again is told, and the old one stays in use.
+   */
+  readonly reopen: () => Promise<void>;
   /** False from a failed write until everything written so far is out. */
   readonly isHealthy: () => boolean;
   /** Settles when everything written so far is out, or when it is clear that it won't be. Records that come later are lost. */
@@ -28,13 +33,30 @@ export type SinksOptions = {
 /** Opens every sink. Throws a Fault when one cannot be opened. */
 export function openSinks(options: SinksOptions): Sinks {
   const sinks = options.sinks.map((sink) => openSink(sink, options));
+  /** Replaced, and writing out what they still have. */
+  const leaving = new Set<Promise<void>>();
   return {
     write(line) {
       for (const sink of sinks) sink.write(line);
     },
+    async reopen() {
+      for (const [index, sink] of sinks.entries()) {
+        const config = options.sinks[index];
+        if (config === undefined || !sink.isMoved()) continue;
+        try {
+          sinks[index] = openSink(config, options);
+          const left = sink.close().finally(() => leaving.delete(left));
+          leaving.add(left);
+        } catch (fault) {
+          if (!(fault instanceof Fault)) throw fault;
+          options.onFault('file', fault);
+        }
+      }
+      await Promise.all(leaving);
+    },
     isHealthy: () => sinks.every((sink) => sink.isHealthy()),
     async close() {
-      await Promise.all(sinks.map((sink) => sink.close()));
+      await Promise.all([...leaving, ...sinks.map((sink) => sink.close())]);
     },
   };
 }
@@ -45,7 +67,12 @@ const closeWaitMs = 2000;
 /** The library tries a full pipe every 100 ms. */
 const fullTriesMax = 10;
 
-function openSink(sink: SinkConfig, { count, onFault, retryMs = 1000 }: SinksOptions): Sinks {
+type Sink = Omit<Sinks, 'reopen'> & {
+  /** Whether its file is no longer where it was opened. */
+  readonly isMoved: () => boolean;
+};
+
+function openSink(sink: SinkConfig, { count, onFault, retryMs = 1000 }: SinksOptions): Sink {
   const name = sink === 'stdout' ? 'stdout' : 'file';
   let state: 'healthy' | 'failing' | 'losing' = 'healthy';
   let isClosed = false;
@@ -54,8 +81,10 @@ function openSink(sink: SinkConfig, { count, onFault, retryMs = 1000 }: SinksOpt
   let retry: NodeJS.Timeout | null = null;
   let fullTries = 0;
   // minLength 0: a line goes to the kernel as soon as the write before it is done, and waits for no buffer to fill.
+  const descriptor = openTarget(sink);
+  const opened = fstatSync(descriptor);
   const destination = pino.destination({
-    dest: openTarget(sink),
+    dest: descriptor,
     sync: false,
     minLength: 0,
     maxLength: backlogBytesMax,
@@ -123,6 +152,15 @@ function openSink(sink: SinkConfig, { count, onFault, retryMs = 1000 }: SinksOpt
       batched += 1;
     },
     isHealthy: () => state === 'healthy',
+    isMoved: () => {
+      if (sink === 'stdout') return false;
+      try {
+        const { dev, ino } = statSync(sink.file);
+        return dev !== opened.dev || ino !== opened.ino;
+      } catch {
+        return true;
+      }
+    },
     close: async () => {
       if (isClosed) return;
       flush();

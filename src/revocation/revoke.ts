@@ -1,19 +1,35 @@
 /** Taking and giving back permission: what the admin API and the command line ask for, vetted and put in the store. */
 
 import { z } from 'zod';
-import type { RevocationEntry, Store } from '../store/port.ts';
-import { agentHandle, jktHandle, jtiHandle, type RevocableKind, revocableKinds, subjectHandle } from './handles.ts';
+import { StoreFault } from '../errors.ts';
+import type { RevocationEntry, RevocationPage, Store } from '../store/port.ts';
+import {
+  agentHandle,
+  delegationHandle,
+  issuerHandle,
+  jktHandle,
+  jtiHandle,
+  ownerHandle,
+  type RevocableKind,
+  subjectHandle,
+} from './handles.ts';
+import { type Named, readSubId } from './sub-id.ts';
 
 /** Why a revocation was not made: a mistake in what was asked, told to the caller. Never quotes a value. */
 export type RevocationProblem = { readonly problems: readonly string[] };
 
 export type Revocations = {
-  /** `body` is what the caller sent, unvetted. Rejects with StoreFault where the store can't take the entry. */
-  create(body: unknown, author: string): Promise<RevocationEntry | RevocationProblem>;
-  /** The entry that was lifted, or null where none in force has this id. */
-  lift(id: string): Promise<RevocationEntry | null>;
-  /** Entries in force, newest first. */
-  list(): Promise<readonly RevocationEntry[]>;
+  /** What create would put in the store. */
+  prepare(body: unknown, author: string): readonly RevocationEntry[] | RevocationProblem;
+  /**
+   * `body` is what the caller sent, unvetted. One entry, or one for each alias of a subject. Rejects with StoreFault
+   * where the store can't take an entry.
+   */
+  create(body: unknown, author: string): Promise<readonly RevocationEntry[] | RevocationProblem>;
+  /** The entry that was lifted, or null where none in force has this id. `author` is who lifts it. */
+  lift(id: string, author: string): Promise<RevocationEntry | null>;
+  /** One page of the entries in force, newest first. */
+  list(page: { readonly limit: number; readonly cursor: string | null }): Promise<RevocationPage>;
 };
 
 export type RevocationsOptions = {
@@ -21,19 +37,34 @@ export type RevocationsOptions = {
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   readonly newId: () => string;
+  /** Configured ones. What another issuer might have issued is accepted nowhere, so its name must be a mistake. */
+  readonly issuers: readonly string[];
+  /** Told what was done, and by whom: revoking is itself on the record. */
+  readonly onChange: (action: 'revoked' | 'lifted', entry: RevocationEntry, author: string) => void;
+  /** Awaited after each change, so that this sidecar acts on it before the caller is answered. */
+  readonly sync: () => Promise<void>;
+  /** Takes an entry that the store could not take, so that it holds in this sidecar at least. False where it can't. */
+  readonly hold: (entry: RevocationEntry) => boolean;
 };
 
 const valueCharsMax = 4096;
 const reasonCharsMax = 512;
 
-/** Handles that a later version will take. Naming one gets a plain answer instead of "unknown key". */
-const laterKinds = ['owner', 'delegation', 'sub_id', 'issued_before'] as const;
-const supported = 'this version revokes by jti (with issuer), agent, subject and jkt';
+/** Handles that have a key of their own. An issuer is one only together with a time. */
+const ownKeys = ['jti', 'agent', 'subject', 'owner', 'jkt', 'delegation'] as const;
+const supported =
+  'one of jti (with issuer), agent, subject, owner, jkt, delegation, issuer (with issued_before) and sub_id';
 
 const value = z
   .string('must be a string')
   .min(1, 'must not be empty')
   .max(valueCharsMax, `must have ${valueCharsMax} characters at most`);
+
+const dateTimeShape = z.iso.datetime({ offset: true });
+const dateTime = z
+  .string('must be a string')
+  .refine(isDateTime, 'must be an RFC 3339 date and time such as 2027-01-31T12:00:00Z')
+  .transform((text) => Date.parse(text));
 
 const bodySchema = z.strictObject(
   {
@@ -41,16 +72,17 @@ const bodySchema = z.strictObject(
     issuer: value.optional(),
     agent: value.optional(),
     subject: value.optional(),
+    owner: value.optional(),
     jkt: value.regex(/^[A-Za-z0-9_-]{43}$/, 'must be a SHA-256 thumbprint: 43 base64url characters').optional(),
+    delegation: value.optional(),
+    sub_id: z.unknown().optional(),
+    issued_before: dateTime.optional(),
     reason: z
       .string({ error: (issue) => (issue.input === undefined ? 'is required: say why' : 'must be a string') })
       .max(reasonCharsMax, `must have ${reasonCharsMax} characters at most`)
       .refine((text) => text.trim() !== '', 'must not be empty')
       .refine((text) => !/\p{Cc}/u.test(text), 'must have no control characters'),
-    expires_at: z
-      .string('must be a string')
-      .refine(isDateTime, 'must be an RFC 3339 date and time such as 2027-01-31T12:00:00Z')
-      .optional(),
+    expires_at: dateTime.optional(),
   },
   { error: (issue) => (issue.code === 'unrecognized_keys' ? unknownKeys(issue.keys) : 'must be a JSON object') },
 );
@@ -58,32 +90,67 @@ const bodySchema = z.strictObject(
 type Body = z.output<typeof bodySchema>;
 
 export function createRevocations(options: RevocationsOptions): Revocations {
-  const { store, clock, newId } = options;
+  const { store, clock, newId, issuers, onChange, sync, hold } = options;
 
-  async function create(body: unknown, author: string): Promise<RevocationEntry | RevocationProblem> {
-    const later = laterKinds.filter((key) => isRecord(body) && Object.hasOwn(body, key));
-    if (later.length > 0) return { problems: later.map((key) => `${key} is not supported: ${supported}`) };
+  function prepare(body: unknown, author: string): readonly RevocationEntry[] | RevocationProblem {
     const parsed = bodySchema.safeParse(body);
     if (!parsed.success) return { problems: parsed.error.issues.map(describeIssue) };
     const nowMs = clock();
-    const vetted = vet(parsed.data, nowMs);
-    if ('problems' in vetted) return vetted;
-    const entry: RevocationEntry = {
-      id: newId(),
-      ...vetted,
-      reason: parsed.data.reason,
-      author,
-      createdAtMs: nowMs,
-    };
-    await store.revoke(entry);
+    const named = nameHandles(parsed.data);
+    if (typeof named === 'string') return { problems: [named] };
+    const problem = findProblem(parsed.data, named, issuers, nowMs);
+    if (problem !== null) return { problems: [problem] };
+    const { reason, issued_before: issuedBeforeMs = null, expires_at: expiresAtMs = null } = parsed.data;
+    // Without expires_at an entry stays in force until it is lifted: to forget must be somebody's decision.
+    const times = { issuedBeforeMs, createdAtMs: nowMs, expiresAtMs };
+    return named.map((one) => ({ id: newId(), handle: handleFor(one), ...one, ...times, reason, author }));
+  }
+
+  async function create(body: unknown, author: string): Promise<readonly RevocationEntry[] | RevocationProblem> {
+    const entries = prepare(body, author);
+    if (isRevocationProblem(entries)) return entries;
+    for (const [index, entry] of entries.entries()) {
+      try {
+        await store.revoke(entry);
+      } catch (fault) {
+        throw isAway(fault) ? holdAll(entries.slice(index), fault) : fault;
+      }
+      onChange('revoked', entry, author);
+    }
+    await sync();
+    return entries;
+  }
+
+  /** The plug can be pulled here though the store is away. Still a fault: whoever asked must know how far it reaches. */
+  function holdAll(entries: readonly RevocationEntry[], fault: StoreFault): StoreFault {
+    for (const entry of entries) {
+      if (!hold(entry)) return fault;
+      onChange('revoked', entry, entry.author);
+    }
+    const reach =
+      'this sidecar cuts and refuses what is revoked from now on, and tells the others when the store is back';
+    return new StoreFault(`${fault.message}; ${reach}`, fault.cause);
+  }
+
+  async function lift(id: string, author: string): Promise<RevocationEntry | null> {
+    const entry = await store.lift(id);
+    if (entry !== null) onChange('lifted', entry, author);
+    await sync();
     return entry;
   }
 
-  return { create, lift: (id) => store.lift(id), list: () => store.revocations(clock()) };
+  return { prepare, create, lift, list: (page) => store.revocations({ ...page, nowMs: clock() }) };
+}
+
+/** A full set is a fault without a cause: the store is there, and says no. */
+function isAway(fault: unknown): fault is StoreFault {
+  return fault instanceof StoreFault && fault.cause !== undefined;
 }
 
 /** Tells what create could not do from what it did. */
-export function isRevocationProblem(result: RevocationEntry | RevocationProblem): result is RevocationProblem {
+export function isRevocationProblem(
+  result: readonly RevocationEntry[] | RevocationProblem,
+): result is RevocationProblem {
   return 'problems' in result;
 }
 
@@ -93,6 +160,7 @@ export function revocationView(entry: RevocationEntry): Readonly<Record<string, 
     id: entry.id,
     [entry.kind]: entry.value,
     ...(entry.issuer === null ? {} : { issuer: entry.issuer }),
+    ...(entry.issuedBeforeMs === null ? {} : { issued_before: new Date(entry.issuedBeforeMs).toISOString() }),
     reason: entry.reason,
     author: entry.author,
     created_at: new Date(entry.createdAtMs).toISOString(),
@@ -100,57 +168,59 @@ export function revocationView(entry: RevocationEntry): Readonly<Record<string, 
   };
 }
 
-type Vetted = Pick<RevocationEntry, 'handle' | 'kind' | 'value' | 'issuer' | 'expiresAtMs'>;
-
-/** What no single key shows: that there is exactly one handle, that it is complete, and that it has a future. */
-function vet(body: Body, nowMs: number): Vetted | RevocationProblem {
-  const kinds = revocableKinds.filter((kind) => body[kind] !== undefined);
-  const [kind, ...more] = kinds;
-  if (kind === undefined) {
-    const about = body.issuer === undefined ? '' : 'issuer alone is not a handle; ';
-    return { problems: [`name what to revoke: ${about}${supported}`] };
-  }
-  if (more.length > 0) return { problems: [`name exactly one of ${kinds.join(', ')}: one entry revokes one handle`] };
+/** What is to be revoked; a text where that is none, or more than one. */
+function nameHandles(body: Body): readonly Named[] | string {
+  const keys = [...ownKeys, 'sub_id' as const].filter((key) => body[key] !== undefined);
+  const [key, ...more] = keys;
   const issuer = body.issuer ?? null;
-  if (kind === 'jti' && issuer === null)
-    return { problems: ['issuer is required with jti, which is unique within it'] };
-  if ((kind === 'agent' || kind === 'jkt') && issuer !== null) {
-    return { problems: [`issuer has no meaning with ${kind}; it goes with jti or subject`] };
+  if (more.length > 0) return `name exactly one of ${keys.join(', ')}: one entry revokes one handle`;
+  if (key === 'sub_id') {
+    return issuer === null ? readSubId(body.sub_id) : 'issuer has no meaning with sub_id, which names its own';
   }
-  // Without expires_at an entry stays in force until it is lifted: to forget must be somebody's decision.
-  const expiresAtMs = body.expires_at === undefined ? null : Date.parse(body.expires_at);
-  if (expiresAtMs !== null && expiresAtMs <= nowMs) return { problems: ['expires_at must be in the future'] };
-  const named = body[kind] ?? '';
-  return { handle: handleFor(kind, named, issuer), kind, value: named, issuer, expiresAtMs };
+  if (key !== undefined) return [{ kind: key, value: body[key] ?? '', issuer }];
+  if (issuer === null) return `name what to revoke: ${supported}`;
+  if (body.issued_before === undefined) return 'issuer alone is not a handle; add issued_before';
+  return [{ kind: 'issuer', value: issuer, issuer: null }];
 }
 
-function handleFor(kind: RevocableKind, named: string, issuer: string | null): string {
-  switch (kind) {
-    case 'jti':
-      return jtiHandle(issuer ?? '', named);
-    case 'agent':
-      return agentHandle(named);
-    case 'subject':
-      return subjectHandle(named, issuer);
-    case 'jkt':
-      return jktHandle(named);
+/** What no single key shows: that a handle is complete, that its issuer is known, and that the entry has a future. */
+function findProblem(body: Body, named: readonly Named[], issuers: readonly string[], nowMs: number): string | null {
+  for (const { kind, value: name, issuer } of named) {
+    if (kind === 'jti' && issuer === null) return 'issuer is required with jti, which is unique within it';
+    if (kind === 'jti' && body.issued_before !== undefined) return 'issued_before has no meaning with jti: one token';
+    if (issuer !== null && kind !== 'jti' && kind !== 'subject') {
+      return `issuer has no meaning with ${kind}; it goes with jti or subject`;
+    }
+    const asked = kind === 'issuer' ? name : issuer;
+    if (asked !== null && !issuers.includes(asked)) return `no such issuer; configured: ${issuers.join(', ')}`;
   }
+  if (body.issued_before !== undefined && body.issued_before < 0) return 'issued_before must be after 1970';
+  if (body.expires_at !== undefined && body.expires_at <= nowMs) return 'expires_at must be in the future';
+  return null;
 }
 
-const dateTimeShape = z.iso.datetime({ offset: true });
+/** The string that it is revoked and looked up by. */
+export function handleFor({ kind, value: named, issuer }: Named): string {
+  const handles: Readonly<Record<RevocableKind, () => string>> = {
+    jti: () => jtiHandle(issuer ?? '', named),
+    agent: () => agentHandle(named),
+    subject: () => subjectHandle(named, issuer),
+    owner: () => ownerHandle(named),
+    jkt: () => jktHandle(named),
+    issuer: () => issuerHandle(named),
+    delegation: () => delegationHandle(named),
+  };
+  return handles[kind]();
+}
 
 /** RFC 3339 §5.6 with upper-case T and Z, and with the seconds that zod would let one leave out. */
 function isDateTime(text: string): boolean {
   return /^.{10}T\d\d:\d\d:\d\d/.test(text) && dateTimeShape.safeParse(text).success && !Number.isNaN(Date.parse(text));
 }
 
-function isRecord(body: unknown): body is Record<string, unknown> {
-  return typeof body === 'object' && body !== null && !Array.isArray(body);
-}
-
 function unknownKeys(keys: readonly string[]): string {
   const shown = keys.slice(0, 5).map((key) => JSON.stringify(key.slice(0, 64)));
-  return `unknown ${keys.length === 1 ? 'key' : 'keys'} ${shown.join(', ')}; ${supported}, with reason and expires_at`;
+  return `unknown ${keys.length === 1 ? 'key' : 'keys'} ${shown.join(', ')}; name ${supported}, with reason, issued_before and expires_at`;
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {

@@ -7,8 +7,9 @@ import { createMatchRoute } from './match.ts';
 type Asked = Pick<ClientRequest, 'fields'> | null;
 type Field = readonly [string, string];
 
-// RFC 9449 §7.1 and §8: a page cannot answer a challenge that it may not read.
-const exposed: Field = ['access-control-expose-headers', 'DPoP-Nonce, WWW-Authenticate, postern-decision'];
+// RFC 9449 §7.1 and §8: a page cannot answer a challenge that it may not read, nor slow down unless it is told.
+const readable = 'DPoP-Nonce, WWW-Authenticate, postern-decision, RateLimit, RateLimit-Policy, Retry-After';
+const exposed: Field = ['access-control-expose-headers', readable];
 const vary: Field = ['vary', 'Origin'];
 const none: readonly Field[] = [];
 

@@ -29,6 +29,7 @@ export function createRoutes(config: Config): readonly Route[] {
       forwardFields: route.forwardFields,
       webSocket: route.websocket,
       endsAtTokenExpiry: route.endAtTokenExpiry,
+      leakGuard: route.leakGuard === 'on',
       allowInPath: route.allowInPath,
       scopes: route.scopes,
       resourceMetadata: resourceMetadataUrl(config.listen.publicOrigin, pathPrefix),
@@ -49,7 +50,7 @@ function corsOf({ origins, maxAge }: NonNullable<Config['routes'][number]['cors'
 }
 
 /** An older Node takes every upgrade for one, or none: an agent that merely offers h2c would find no answer. */
-const canSelectUpgrades = 'shouldUpgradeCallback' in new Server();
+export const canSelectUpgrades = 'shouldUpgradeCallback' in new Server();
 
 /** Names that are not there or there twice, routes that can never be reached, prefixes that nothing can match. */
 export function routeProblems(config: Config): readonly ConfigurationProblem[] {

@@ -5,10 +5,10 @@
 
 import { StoreFault } from '../errors.ts';
 import { createExpiryQueue } from './expiry-queue.ts';
+import { createMemoryRevocations } from './memory-revocations.ts';
 import { countHit, type MeterBuckets } from './meters.ts';
-import type { CheckAnswer, CheckRequest, MeterHit, RevocationEntry, Store } from './port.ts';
-import { newestFirst, revocationSetFull } from './revocation-set.ts';
-import { vetCheckRequest } from './vet.ts';
+import type { CheckAnswer, CheckRequest, MeterHit, Store } from './port.ts';
+import { vetCheckRequest, vetRevocation } from './vet.ts';
 
 export type MemoryStoreOptions = {
   /** Milliseconds since the epoch. Judges how long a proof is remembered. */
@@ -26,10 +26,10 @@ export type MemoryStoreSize = { readonly proofs: number; readonly meterKeys: num
 export type MemoryStore = Store & { size(): MemoryStoreSize };
 
 export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
-  const { clock, maxProofs = 250_000, maxMeterKeys = 50_000, maxRevocations = 100_000 } = options;
+  const { clock, maxProofs = 250_000, maxMeterKeys = 50_000, maxRevocations = 1_000_000 } = options;
   const proofs = createProofs(maxProofs);
   const meters = createMeters(maxMeterKeys);
-  const revocations = createRevocationSet(maxRevocations);
+  const revocations = createMemoryRevocations(maxRevocations);
   let isClosed = false;
 
   function assertOpen(): void {
@@ -40,7 +40,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     async check(request: CheckRequest): Promise<CheckAnswer> {
       assertOpen();
       vetCheckRequest(request);
-      const revokedIndex = revocations.firstRevoked(request.handles, request.nowMs);
+      const revokedIndex = revocations.firstRevoked(request.handles, request.issuedAtMs, request.nowMs);
       if (revokedIndex >= 0) return { revokedIndex, isReplay: false, counts: [], fallsInMs: [] };
       const nowMs = clock();
       const { singleUse } = request;
@@ -52,17 +52,31 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       if (singleUse !== null) proofs.use(singleUse.key, nowMs, singleUse.lifetimeMs);
       return { revokedIndex: -1, isReplay: false, ...meters.count(request.meters, request.nowMs) };
     },
-    async revoke(entry: RevocationEntry): Promise<void> {
+    async revoke(entry) {
       assertOpen();
+      vetRevocation(entry);
       revocations.revoke(entry, clock());
     },
-    async lift(id: string): Promise<RevocationEntry | null> {
+    async lift(id) {
       assertOpen();
       return revocations.lift(id, clock());
     },
-    async revocations(nowMs: number): Promise<readonly RevocationEntry[]> {
+    async revocations(page) {
       assertOpen();
-      return revocations.list(nowMs);
+      return revocations.list(page);
+    },
+    async changes(since) {
+      assertOpen();
+      return revocations.changes(since);
+    },
+    async copy() {
+      assertOpen();
+      return { entries: revocations.all(clock()), next: null };
+    },
+    async restore(entries) {
+      assertOpen();
+      // What is in this process is lost with it, and those who could give it back are gone too.
+      return entries.filter(({ id }) => !revocations.has(id)).map(({ id }) => id);
     },
     async ping(): Promise<void> {
       assertOpen();
@@ -145,48 +159,4 @@ function createMeters(maxMeterKeys: number) {
   }
 
   return { makeRoom, count, size: () => buckets.size };
-}
-
-function createRevocationSet(maxRevocations: number) {
-  const entries = new Map<string, RevocationEntry>();
-  const handleOfId = new Map<string, string>();
-  const isLive = (entry: RevocationEntry, nowMs: number) => entry.expiresAtMs === null || entry.expiresAtMs > nowMs;
-
-  function firstRevoked(handles: readonly string[], nowMs: number): number {
-    if (entries.size === 0) return -1;
-    for (let i = 0; i < handles.length; i++) {
-      const entry = entries.get(handles[i] ?? '');
-      if (entry !== undefined && isLive(entry, nowMs)) return i;
-    }
-    return -1;
-  }
-
-  function forget(entry: RevocationEntry): void {
-    entries.delete(entry.handle);
-    handleOfId.delete(entry.id);
-  }
-
-  function revoke(entry: RevocationEntry, nowMs: number): void {
-    const replaced = entries.get(entry.handle);
-    if (replaced === undefined && entries.size >= maxRevocations) {
-      for (const old of entries.values()) if (!isLive(old, nowMs)) forget(old);
-      if (entries.size >= maxRevocations) throw revocationSetFull(maxRevocations);
-    }
-    if (replaced !== undefined) forget(replaced);
-    entries.set(entry.handle, entry);
-    handleOfId.set(entry.id, entry.handle);
-  }
-
-  function lift(id: string, nowMs: number): RevocationEntry | null {
-    const entry = entries.get(handleOfId.get(id) ?? '');
-    if (entry === undefined) return null;
-    forget(entry);
-    return isLive(entry, nowMs) ? entry : null;
-  }
-
-  function list(nowMs: number): readonly RevocationEntry[] {
-    return [...entries.values()].filter((entry) => isLive(entry, nowMs)).sort(newestFirst);
-  }
-
-  return { firstRevoked, revoke, lift, list, size: () => entries.size };
 }

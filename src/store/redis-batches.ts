@@ -20,7 +20,15 @@ type Waiting = {
   readonly reject: (fault: Error) => void;
 };
 
-export function createBatches(connection: RedisConnection, keys: Keys, timeoutMs: number) {
+export type BatchesOptions = {
+  readonly connection: RedisConnection;
+  readonly keys: Keys;
+  readonly timeoutMs: number;
+  /** Which revocation set a check relies on; empty for whichever there is. */
+  readonly generation: () => string;
+};
+
+export function createBatches({ connection, keys, timeoutMs, generation }: BatchesOptions) {
   const { redis } = connection;
   redis.defineCommand('posternCheck', { lua: checkScript });
   let queue: Waiting[] = [];
@@ -67,9 +75,10 @@ export function createBatches(connection: RedisConnection, keys: Keys, timeoutMs
     // An answer may lie in the socket while this process was busy: the poll phase gets one chance to read it.
     const timer = setTimeout(() => setImmediate(() => fail(connection.faultOf('TIMEOUT'))), timeoutMs);
 
-    redis.posternCheck(encode(batch, keys)).then(
+    redis.posternCheck(encode(batch, keys, generation())).then(
       (reply) => {
         if (isSettled) return;
+        if (reply === 'lost') return fail(connection.faultOf('EMPTIED'));
         const answers = decode(reply, batch);
         if (answers === null) return fail(connection.faultOf('ANSWER'));
         isSettled = true;
@@ -77,7 +86,8 @@ export function createBatches(connection: RedisConnection, keys: Keys, timeoutMs
         waitingCount -= batch.length;
         for (let i = 0; i < batch.length; i++) {
           const answer = answers[i];
-          if (answer !== undefined) batch[i]?.resolve(answer);
+          if (answer === null) batch[i]?.reject(connection.faultOf('EMPTIED'));
+          else if (answer !== undefined) batch[i]?.resolve(answer);
         }
       },
       (error: unknown) => fail(connection.translate(error)),
@@ -87,37 +97,48 @@ export function createBatches(connection: RedisConnection, keys: Keys, timeoutMs
   return { check };
 }
 
-function encode(batch: readonly Waiting[], keys: Keys): (string | number)[] {
-  const scriptKeys: (string | number)[] = [0, keys.revocations];
+function encode(batch: readonly Waiting[], keys: Keys, generation: string): (string | number)[] {
+  const scriptKeys: (string | number)[] = [0, keys.revoked.handles, keys.revoked.meta];
   const handles: string[] = [];
   const numbers: number[] = [];
+  const knownAt = batch[0]?.request.knownAt ?? null;
+  let isKnown = knownAt !== null;
   for (const { request } of batch) {
+    if (request.knownAt !== knownAt) isKnown = false;
     for (const handle of request.handles) handles.push(handle);
-    const { singleUse, meters } = request;
+    const { nowMs, issuedAtMs, singleUse, meters } = request;
     let lifetimeMs = 0;
+    let madeAtMs = nowMs;
     if (singleUse !== null) {
       scriptKeys.push(keys.proofPrefix + singleUse.key);
       lifetimeMs = Math.ceil(singleUse.lifetimeMs);
+      madeAtMs = Math.min(nowMs, singleUse.madeAtMs);
     }
-    numbers.push(request.nowMs, request.handles.length, lifetimeMs, meters.length);
+    numbers.push(nowMs, Math.floor(issuedAtMs), request.handles.length, madeAtMs, lifetimeMs, meters.length);
     for (const meter of meters) {
       scriptKeys.push(`${keys.meterPrefix}${meter.windowMs}:${meter.key}`);
       numbers.push(meter.windowMs, bucketWidthMs(meter.windowMs), meter.cost);
     }
   }
   scriptKeys[0] = scriptKeys.length - 1;
-  return scriptKeys.concat(JSON.stringify(numbers), handles);
+  const known = knownAt !== null && isKnown ? `${knownAt.generation}:${knownAt.sequence}:${knownAt.head}` : '';
+  return scriptKeys.concat(JSON.stringify(numbers), generation, known, handles);
 }
 
-/** Null where the reply is not what the script gives. */
-function decode(reply: unknown, batch: readonly Waiting[]): CheckAnswer[] | null {
+/** Null where the reply is not what the script gives, and for a request that it can't tell anything about. */
+function decode(reply: unknown, batch: readonly Waiting[]): (CheckAnswer | null)[] | null {
   const numbers = parseNumbers(reply);
   if (numbers === null) return null;
-  const answers: CheckAnswer[] = [];
+  const answers: (CheckAnswer | null)[] = [];
   let at = 0;
   for (const { request } of batch) {
     const revokedIndex = numbers[at++] ?? -1;
-    const isReplay = numbers[at++] === 1;
+    const use = numbers[at++];
+    if (use === 2) {
+      answers.push(null);
+      continue;
+    }
+    const isReplay = use === 1;
     const counts: number[] = [];
     const fallsInMs: number[] = [];
     if (revokedIndex < 0 && !isReplay) {

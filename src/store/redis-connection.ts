@@ -1,9 +1,12 @@
 /** One connection to Redis that comes back by itself, and knows whether the server at its end is fit for use. */
 
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { Fault, StoreFault } from '../errors.ts';
+import { createRedisClient } from './redis-client.ts';
 import { redisCode, storeFault } from './redis-fault.ts';
-import { addressOptions, fixedOptions, parseAddress } from './redis-options.ts';
+import { createWarn, faultIn, readInfo, type ServerInfo } from './redis-fitness.ts';
+import { formatHostPort, type RedisAccess, type RedisPlace, readTarget } from './redis-options.ts';
+import { createLogins } from './redis-password.ts';
 
 export type StoreState = 'up' | 'down';
 
@@ -13,15 +16,14 @@ export type StoreLogger = {
   warn(fields: object, message: string): void;
 };
 
-export type RedisConnectionOptions = {
-  /** redis:// or rediss://, with an optional user, password and database number, and nothing else. */
-  readonly url: string;
-  /** Goes before a password in the URL. */
-  readonly password?: string | undefined;
+export type RedisConnectionOptions = RedisAccess & {
   readonly timeoutMs: number;
   /** Called on each change, and once for the first connection or its failure. Must not throw. */
   readonly onStateChange?: ((state: StoreState) => void) | undefined;
   readonly logger?: StoreLogger | undefined;
+  /** Compared with the clock of Redis. */
+  readonly clock?: (() => number) | undefined;
+  readonly passwordPollMs?: number | undefined;
 };
 
 export type RedisConnection = {
@@ -32,7 +34,7 @@ export type RedisConnection = {
   /** Turns an error of the client library into a fault. */
   translate(error: unknown): StoreFault;
   /** The fault by this code; see redis-fault.ts. */
-  faultOf(code: 'TIMEOUT' | 'BACKLOG' | 'ANSWER'): StoreFault;
+  faultOf(code: 'TIMEOUT' | 'BACKLOG' | 'ANSWER' | 'EMPTIED'): StoreFault;
   /** Resolves when the connection is usable; rejects with why not after the timeout. */
   whenUp(): Promise<void>;
   /** Settles with `promise`, or rejects with a fault after the timeout. */
@@ -41,25 +43,41 @@ export type RedisConnection = {
 };
 
 const reconnectDelayMaxMs = 2000;
+const passwordPollMsUsual = 5000;
 
 export function createRedisConnection(options: RedisConnectionOptions): RedisConnection {
-  const { timeoutMs, onStateChange, logger } = options;
-  const address = parseAddress(options.url);
-  const server = `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+  const { timeoutMs, onStateChange, logger, clock = Date.now } = options;
+  const target = readTarget(options);
+  const { place } = target;
+  let server = describePlace(place);
   let failures = 0;
   let state: StoreState | null = null;
-  let problem = 'DISCONNECTED';
+  let problem: Problem = { code: 'DISCONNECTED', detail: null };
   let isClosed = false;
   const waiting = createWaiting();
 
-  const redis = new Redis({
-    ...fixedOptions(timeoutMs),
-    ...addressOptions(address, options.password ?? address.password),
-    // Doubles from 50 ms, with jitter so that a fleet does not return in step. Ours counts until a server proves fit.
-    retryStrategy: () => Math.min(50 * 2 ** Math.min(failures++, 10), reconnectDelayMaxMs) * (0.75 + Math.random() / 4),
-    // A failover left us with what is now a replica: the name may lead to the new primary.
-    reconnectOnError: (error: unknown) => redisCode(error) === 'READONLY',
+  const logins = createLogins({
+    username: target.username,
+    file: options.passwordFile,
+    fixed: target.password,
+    pollMs: options.passwordPollMs ?? passwordPollMsUsual,
+    authenticate: (password) =>
+      state === 'up' ? within(redis.call('AUTH', credentials(target.username, password))) : null,
+    onNews: (level, text) => logger?.[level]({ server }, text),
   });
+  const client = createRedisClient({
+    access: options,
+    target,
+    timeoutMs,
+    logins,
+    onLocated: (at) => {
+      server = formatHostPort(at);
+    },
+    // Doubles from 50 ms, with jitter so that a fleet does not return in step. Ours counts until a server proves fit.
+    retryDelayMs: () => Math.min(50 * 2 ** Math.min(failures++, 10), reconnectDelayMaxMs) * (0.75 + Math.random() / 4),
+  });
+  const { redis } = client;
+  const warn = createWarn(place.kind, clock, ({ check, text }) => logger?.warn({ server, check }, text));
 
   function change(next: StoreState): void {
     if (state === next || isClosed) return;
@@ -68,41 +86,50 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
       waiting.wakeAll();
       logger?.info({ server }, 'the store is up');
     } else {
-      logger?.warn({ server, code: problem }, storeFault(server, problem).message);
+      logger?.warn({ server, code: problem.code }, fault().message);
     }
     onStateChange?.(next);
   }
 
   redis.on('error', (error: unknown) => {
-    problem = redisCode(error);
+    problem = problemOf(error);
   });
   redis.on('close', () => {
     change('down');
   });
   redis.on('ready', () => {
-    const inspected = within(redis.info()).then(
-      (info) => inspectInfo(info, server, logger),
-      (error: unknown) => inspectFailure(error, server, logger),
-    );
-    inspected.then((found) => {
-      if (isClosed) return;
-      if (found !== null) {
-        problem = found;
+    within(inspect()).then(
+      (info) => {
+        if (isClosed) return;
+        failures = 0;
+        problem = { code: 'DISCONNECTED', detail: null };
+        change('up');
+        // A connection that is cut meanwhile is looked at again when it is back.
+        within(warn(redis, info)).catch(() => {});
+      },
+      (error: unknown) => {
+        if (isClosed) return;
+        problem = problemOf(error);
         change('down');
         redis.disconnect(true);
-        return;
-      }
-      failures = 0;
-      problem = 'DISCONNECTED';
-      change('up');
-    });
+      },
+    );
   });
+
+  async function inspect(): Promise<ServerInfo> {
+    const info = await readInfo(redis);
+    const code = await faultIn(redis, info, place.kind);
+    if (code !== null) throw new Fault(code, code);
+    return info;
+  }
 
   function within<T>(promise: Promise<T>): Promise<T> {
     return settledWithin(promise, timeoutMs, () => storeFault(server, 'TIMEOUT'));
   }
 
-  const fault = () => storeFault(server, isClosed ? 'CLOSED' : problem);
+  function fault(): StoreFault {
+    return isClosed ? storeFault(server, 'CLOSED') : storeFault(server, problem.code, problem.detail);
+  }
 
   return {
     redis,
@@ -121,9 +148,27 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
     within,
     close: () => {
       isClosed = true;
-      return disconnect(redis);
+      return client.close();
     },
   };
+}
+
+/** What AUTH takes. */
+function credentials(username: string | null, password: string): string[] {
+  return username === null ? [password] : [username, password];
+}
+
+function describePlace(place: RedisPlace): string {
+  if (place.kind === 'server') return formatHostPort(place.at);
+  return place.kind === 'sentinel' ? `${place.name} of Sentinel` : place.seeds.map(formatHostPort).join();
+}
+
+type Problem = { readonly code: string; readonly detail: string | null };
+
+function problemOf(error: unknown): Problem {
+  if (error instanceof StoreFault) return { code: 'TIMEOUT', detail: null };
+  const code = redisCode(error);
+  return { code, detail: error instanceof Fault && error.message !== code ? error.message : null };
 }
 
 /** One promise for all who wait for the connection, so that asking often while it is down costs nothing. */
@@ -144,44 +189,4 @@ function settledWithin<T>(promise: Promise<T>, timeoutMs: number, fault: () => S
     const timer = setTimeout(() => reject(fault()), timeoutMs);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
-}
-
-function disconnect(redis: Redis): Promise<void> {
-  const isOpen = redis.status === 'connecting' || redis.status === 'connect' || redis.status === 'ready';
-  const ended = new Promise<void>((resolve) => {
-    if (!isOpen) return resolve();
-    // The library destroys a socket that does not end in time, so this always comes.
-    redis.once('end', () => resolve());
-  });
-  redis.disconnect();
-  return ended;
-}
-
-/** Null where the server is fit for use, else the code of what is wrong with it. */
-function inspectInfo(info: string, server: string, logger: StoreLogger | undefined): string | null {
-  const fields = new Map(info.split('\r\n').map((line) => [line.split(':', 1)[0], line.slice(line.indexOf(':') + 1)]));
-  if (fields.get('loading') === '1') return 'LOADING';
-  if (fields.get('role') === 'slave') return 'READONLY';
-  if (!isVersionAtLeast(fields.get('redis_version') ?? '', 6, 2)) return 'VERSION';
-  const policy = fields.get('maxmemory_policy');
-  if (policy !== undefined && policy !== 'noeviction') {
-    logger?.warn(
-      { server, policy },
-      'Redis may evict keys when memory is short, and with them revocations and used proofs; ' +
-        'set maxmemory-policy noeviction',
-    );
-  }
-  return null;
-}
-
-function inspectFailure(error: unknown, server: string, logger: StoreLogger | undefined): string | null {
-  const code = error instanceof Fault ? 'TIMEOUT' : redisCode(error);
-  if (code !== 'NOPERM') return code;
-  logger?.warn({ server }, 'the Redis user may not run INFO, so version and maxmemory-policy are unchecked');
-  return null;
-}
-
-function isVersionAtLeast(version: string, major: number, minor: number): boolean {
-  const [first = 0, second = 0] = version.split('.').map(Number);
-  return first > major || (first === major && second >= minor);
 }

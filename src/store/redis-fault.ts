@@ -18,14 +18,28 @@ const remedies: ReadonlyMap<string, string> = new Map([
   ['NOAUTH', 'wants a password; set store.passwordFile'],
   ['WRONGPASS', 'refuses the user name or password; check store.passwordFile'],
   ['NOPERM', 'does not let this user run a command or reach a key; extend its ACL'],
-  ['READONLY', 'is a read-only replica; point store.url at the primary'],
+  ['READONLY', 'is a read-only replica; Postern needs the primary'],
   ['LOADING', 'is still loading its data'],
   ['OOM', 'is out of memory; raise maxmemory'],
   ['MISCONF', 'refuses writes because it cannot save to disk'],
   ['MASTERDOWN', 'is a replica that has lost its primary'],
   ['NOREPLICAS', 'refuses writes because too few replicas are in sync'],
   ['WRONGTYPE', 'holds a key of another type under our prefix; give Postern a prefix of its own'],
-  ['MOVED', 'is a cluster node; point store.url at a standalone server'],
+  ['MOVED', 'no longer holds our keys; the node that does is looked for'],
+  ['ASK', 'is handing our keys to another node; until that is done, calls are refused'],
+  ['TRYAGAIN', 'is handing our keys to another node; until that is done, calls are refused'],
+  ['CLUSTERDOWN', 'belongs to a cluster that is down'],
+  ['CROSSSLOT', 'says that our keys are in several slots; give Postern a prefix without braces'],
+  ['CLUSTER', 'is a cluster node; name it under store.cluster instead of store.url or store.sentinels'],
+  ['NOCLUSTER', 'is no cluster node; name it in store.url instead of store.cluster'],
+  ['SENTINEL', 'is a Sentinel; name it under store.sentinels'],
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', 'shows a certificate that is not trusted; set store.tls.caFile'],
+  ['SELF_SIGNED_CERT_IN_CHAIN', 'shows a certificate that is not trusted; set store.tls.caFile'],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'shows a certificate that is not trusted; set store.tls.caFile'],
+  ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'shows a certificate that is not trusted; set store.tls.caFile'],
+  ['CERT_HAS_EXPIRED', 'shows a certificate that has expired'],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', 'shows a certificate for another name; set store.tls.serverName'],
+  ['EMPTIED', 'has lost everything; calls are refused until the sidecars have given back what is revoked'],
   ['VERSION', 'is too old; Postern needs Redis 6.2 or later'],
   ['ANSWER', 'gave an answer that Postern does not understand; give Postern a prefix of its own'],
 ]);
@@ -45,8 +59,11 @@ function replyCode(message: string): string {
   return first?.[1] ?? 'ERR';
 }
 
-/** `server` is host and port. The cause is a Fault whose code is `redis_` and the code in lower case. */
-export function storeFault(server: string, code: string): StoreFault {
-  const message = `Redis at ${server} ${remedies.get(code) ?? `failed with ${code}`}`;
+/**
+ * `server` is host and port, and `detail` goes before what is generally said of a code. The cause is a Fault whose code
+ * is `redis_` and the code in lower case.
+ */
+export function storeFault(server: string, code: string, detail: string | null = null): StoreFault {
+  const message = `Redis at ${server} ${detail ?? remedies.get(code) ?? `failed with ${code}`}`;
   return new StoreFault(message, new Fault(`redis_${code.toLowerCase()}`, message));
 }

@@ -4,10 +4,10 @@
  * Schema 1. Every key begins with the configured prefix; `{v1}` is the version and, being a cluster hash tag, keeps all
  * keys of one script call on one node.
  *
- *   {v1}:revocations         sorted set: handle -> time in ms from which it may be forgotten, or +inf
- *   {v1}:revocation:entries  hash: handle -> the entry as JSON
- *   {v1}:revocation:ids      hash: entry id -> handle
+ *   {v1}:revoked:*           the revocation set and the feed of its changes; see revocation-scripts.ts
  *   {v1}:proof:<key>         string, expires: a proof that was used
+ *   {v1}:agents, {v1}:agent:…  agents that have called; see redis-agents.ts
+ *   {v1}:drift:<name>        how agents behave; see redis-drift.ts
  *   {v1}:meter:<windowMs>:<key>  hash, expires: bucket index -> count; see meters.ts. A changed window starts anew.
  *
  * Times of revocations and meters are the sidecar's. A proof's lifetime alone is relative (PX, not PXAT): whether a
@@ -17,45 +17,55 @@
 
 import type { ClientContext, Result } from 'ioredis';
 import { countMax } from './meters.ts';
+import { type RevokedKeys, revokedKeys } from './revocation-scripts.ts';
 
 declare module 'ioredis' {
-  /** Each takes the number of its keys, its keys and its arguments, in one flat list. */
+  /** Takes the number of its keys, its keys and its arguments, in one flat list. */
   interface RedisCommander<Context extends ClientContext> {
     posternCheck(keysAndArguments: readonly (string | number)[]): Result<unknown, Context>;
-    posternRevoke(keysAndArguments: readonly (string | number)[]): Result<unknown, Context>;
-    posternLift(keysAndArguments: readonly (string | number)[]): Result<unknown, Context>;
   }
 }
 
 export type Keys = {
-  readonly revocations: string;
-  readonly entries: string;
-  readonly ids: string;
+  readonly revoked: RevokedKeys;
   readonly proofPrefix: string;
   readonly meterPrefix: string;
+  /** Never there: what would be written shows whether writes are taken. */
+  readonly probe: string;
 };
 
 export function keysUnder(prefix: string): Keys {
   const root = `${prefix}{v1}:`;
   return {
-    revocations: `${root}revocations`,
-    entries: `${root}revocation:entries`,
-    ids: `${root}revocation:ids`,
+    revoked: revokedKeys(`${root}revoked:`),
     proofPrefix: `${root}proof:`,
     meterPrefix: `${root}meter:`,
+    probe: `${root}probe`,
   };
 }
+
+/**
+ * A store that was emptied no longer knows which proofs were used, nor, until every sidecar has given back what it knows,
+ * what is revoked. So requests made until so long after it was noticed are refused: sidecars are back within two seconds,
+ * and by as much may an agent's clock, by which its proofs are dated, be ahead.
+ */
+const calmMs = 10_000;
 
 /**
  * Answers a batch of requests, one after another, so of two with the same proof in one batch the first wins.
  *
  * Numbers travel as one JSON array each way: to the client that costs half of what one argument a number does.
  *
- * KEYS  revocations; then, a request at a time, the proof's key where it has one and the key of each meter.
- * ARGV  numbers; then the handles of all requests. Numbers are, a request at a time: now, number of handles, lifetime
- *       of the proof (0 without one), number of meters, and for each meter window, width and cost.
- * Reply numbers, a request at a time: index of the revoked handle or -1, 1 for a replay or 0, then, only when neither
- *       is the case, count and milliseconds until it falls for each meter. Lua writes 14 digits of each exactly.
+ * KEYS  revoked:handles; revoked:meta; then, a request at a time, the proof's key where it has one and the key of each
+ *       meter.
+ * ARGV  numbers; the generation of the revocation set that is relied on, or nothing for any; generation, sequence and head
+ *       of the set that the handles were looked up in already, or nothing; then the handles of all requests, which nobody
+ *       looks at where that is what the set still is. Numbers are, a request at a time: now, when the token was issued,
+ *       number of handles, when the request was made, lifetime of the proof (0 without one), number of meters, and for
+ *       each meter window, width and cost.
+ * Reply `lost` where the set is of another generation. Else numbers, a request at a time: index of the revoked handle or
+ *       -1; 0, 1 for a replay, or 2 where that can't be told; then, only for -1 and 0, count and milliseconds until it
+ *       falls for each meter. Lua writes 14 digits of each exactly.
  */
 export const checkScript = `
 local call = redis.call
@@ -91,20 +101,33 @@ local function count(key, now, window, width, cost)
   return sum, (first + 1) * width + window - 1 - now
 end
 
+local function covers(entries, now, issued)
+  for before, expires in string.gmatch(entries, '(%d+):(%d+):%S+') do
+    if tonumber(expires) > now and issued < tonumber(before) then return true end
+  end
+  return false
+end
+
+local generation, emptied, sequence, head = unpack(call('HMGET', KEYS[2], 'generation', 'emptied', 'sequence', 'head'))
+if ARGV[2] ~= '' and generation ~= ARGV[2] then return 'lost' end
+local calm = emptied and tonumber(emptied) + ${calmMs} or 0
+
 local numbers = cjson.decode(ARGV[1])
-local scores = {}
-if #ARGV > 1 then scores = call('ZMSCORE', KEYS[1], unpack(ARGV, 2)) end
+local found
+if #ARGV > 3 and not (generation and ARGV[3] == generation .. ':' .. sequence .. ':' .. head) then
+  found = call('HMGET', KEYS[1], unpack(ARGV, 4))
+end
 
 local answers, n = {}, 0
-local handle, k, a, last = 0, 2, 1, #numbers
+local handle, k, a, last = 0, 3, 1, #numbers
 while a <= last do
-  local now, handles, lifetime, meters = numbers[a], numbers[a + 1], numbers[a + 2], numbers[a + 3]
-  a = a + 4
+  local now, issued, handles, made, lifetime, meters = unpack(numbers, a, a + 5)
+  a = a + 6
 
   local revoked = -1
-  for i = 1, handles do
-    local score = scores[handle + i]
-    if score and (score == 'inf' or tonumber(score) > now) then
+  for i = 1, found and handles or 0 do
+    local entries = found[handle + i]
+    if entries and covers(entries, now, issued) then
       revoked = i - 1
       break
     end
@@ -112,8 +135,9 @@ while a <= last do
   handle = handle + handles
 
   local replay = 0
+  if revoked < 0 and made < calm then replay = 2 end
   if lifetime > 0 then
-    if revoked < 0 and not call('SET', KEYS[k], '1', 'NX', 'PX', lifetime) then replay = 1 end
+    if revoked < 0 and replay == 0 and not call('SET', KEYS[k], '1', 'NX', 'PX', lifetime) then replay = 1 end
     k = k + 1
   end
 
@@ -130,50 +154,4 @@ while a <= last do
   end
 end
 return '[' .. table.concat(answers, ',') .. ']'
-`;
-
-/** An entry is forgotten this long after its time, so that one sidecar whose clock runs ahead forgets for nobody. */
-const graceMs = 3_600_000;
-
-/**
- * KEYS  revocations, entries, ids
- * ARGV  now, handle, id, entry, forget-at or +inf, most entries
- * Reply 1, or 0 where the set is full.
- */
-export const revokeScript = `
-local call = redis.call
-
-local function forget(handle)
-  local entry = call('HGET', KEYS[2], handle)
-  if entry then call('HDEL', KEYS[3], cjson.decode(entry).id) end
-  call('HDEL', KEYS[2], handle)
-  call('ZREM', KEYS[1], handle)
-end
-
-local before = string.format('%.0f', tonumber(ARGV[1]) - ${graceMs})
-for _, stale in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, 1000)) do forget(stale) end
-
-local isKnown = call('ZSCORE', KEYS[1], ARGV[2])
-if not isKnown and call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) then return 0 end
-if isKnown then forget(ARGV[2]) end
-call('ZADD', KEYS[1], ARGV[5], ARGV[2])
-call('HSET', KEYS[2], ARGV[2], ARGV[4])
-call('HSET', KEYS[3], ARGV[3], ARGV[2])
-return 1
-`;
-
-/**
- * KEYS  revocations, entries, ids
- * ARGV  id
- * Reply the entry that was lifted, or nil.
- */
-export const liftScript = `
-local call = redis.call
-local handle = call('HGET', KEYS[3], ARGV[1])
-if not handle then return false end
-local entry = call('HGET', KEYS[2], handle)
-call('HDEL', KEYS[3], ARGV[1])
-call('HDEL', KEYS[2], handle)
-call('ZREM', KEYS[1], handle)
-return entry
 `;

@@ -66,10 +66,25 @@ describe('postern call, where it gets its settings', () => {
     expect((await fixture.run({ clientSecret: undefined, clientSecretFile: file })).code).toBe(0);
   });
 
-  test('names what is missing', async () => {
-    const { code, stderr } = await fixture.run({ ...none, json: false });
+  test.each<[string, Partial<CallOptions>]>([
+    ['--issuer, --client-id and --client-secret-file are needed', none],
+    ['--client-id and --client-secret-file are needed', { ...none, issuer: 'http://127.0.0.1:1' }],
+    ['--issuer is needed', { issuer: undefined }],
+  ])('names all that is missing at once: %s', async (told, options) => {
+    const { code, stderr } = await fixture.run({ json: false, ...options });
     expect(code).toBe(2);
-    expect(stderr).toContain('--issuer');
+    expect(stderr).toContain(told);
+  });
+
+  test.each<[string, Partial<CallOptions>, string, string]>([
+    ['an audience', { audience: 'https://unknown.example' }, 'audience https://unknown.example', '--audience'],
+    ['a scope', { scope: 'openid' }, '"openid"', '--scope'],
+    ['a client', { clientSecret: 'wrong' }, 'refused a token', '--client-id'],
+  ])('names the option for %s that the issuer refuses', async (_what, options, told, option) => {
+    const { code, stderr } = await fixture.run({ json: false, ...options });
+    expect(code).toBe(3);
+    expect(stderr).toContain(told);
+    expect(stderr.match(/--[a-z-]+/g)).toEqual([option]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { check } from '../../src/cli/check.ts';
+import { type CheckOptions, check } from '../../src/cli/check.ts';
 import type { Problem } from '../../src/errors.ts';
 import { createCapturedIo } from '../support/captured-io.ts';
 import { goodRules, secretText, writeConfiguration } from './configuration-file.ts';
@@ -23,7 +23,7 @@ describe('postern check', () => {
     const { file, folder } = writeConfiguration();
     const { io, stdout, stderr } = createCapturedIo();
     expect(await check({ config: file, json: false, env: {} }, io)).toBe(0);
-    expect(stdout()).toContain('1 routes, 1 rules, 1 issuers');
+    expect(stdout()).toContain('1 route, 1 rule, 1 issuer,');
     expect(stderr()).toBe('');
     expect(readdirSync(folder)).not.toContain('audit.jsonl');
   });
@@ -93,6 +93,114 @@ describe('postern check', () => {
     const { code, problems } = await checkJson(file);
     expect(code).toBe(1);
     expect(problems).toMatchObject([{ file: expect.stringMatching(/rules\.yaml$/), line }]);
+  });
+
+  const lines = (output: string) => output.split('\n').filter((line) => line !== '');
+  const run = async (options: Omit<CheckOptions, 'json' | 'env'>, json = false) => {
+    const captured = createCapturedIo();
+    const code = await check({ ...options, json, env: {} }, captured.io);
+    return { code, output: captured.stdout() };
+  };
+  const contradiction = 'request.method == "GET" && request.method == "HEAD"';
+
+  it('warns of what is hardly meant, with the place of the condition, and refuses it with --strict only', async () => {
+    const { file, write } = writeConfiguration();
+    const rules = write('rules.yaml', goodRules.replace('request.method == "GET"', contradiction));
+    const { code, output } = await run({ config: file });
+    expect(code).toBe(0);
+    expect(lines(output).slice(2)).toEqual([
+      expect.stringMatching(/rules\.yaml:3:11: warning: rule everyone-reads can never match.*\[never-matches\]$/),
+      `        when: ${contradiction}`,
+      '              ^',
+      '1 warning',
+    ]);
+    const strict = await run({ config: file, strict: true });
+    expect(strict.code).toBe(1);
+    expect(strict.output).toContain('not ok, by --strict');
+    const { io, stdout: json } = createCapturedIo();
+    await check({ config: file, json: true, strict: true, env: {} }, io);
+    expect(JSON.parse(json())).toMatchObject({ ok: false, rules: 1 });
+    const { problems } = JSON.parse((await run({ config: file }, true)).output);
+    expect(problems).toEqual([
+      {
+        level: 'warning',
+        code: 'never-matches',
+        file: rules,
+        line: 3,
+        column: 11,
+        rule: 'everyone-reads',
+        message: expect.stringContaining('rule everyone-reads can never match'),
+        hint: expect.any(String),
+      },
+    ]);
+  });
+
+  it('is content with --strict where there is nothing to warn of', async () => {
+    const { file } = writeConfiguration();
+    expect((await run({ config: file, strict: true })).code).toBe(0);
+  });
+
+  it('gives the cost of each rule', async () => {
+    const { file } = writeConfiguration();
+    const { ruleCosts } = JSON.parse((await run({ config: file }, true)).output);
+    expect(ruleCosts).toMatchObject([{ id: 'everyone-reads', effect: 'allow', mode: 'enforce', line: 2 }]);
+    expect(ruleCosts[0].cost).toBeGreaterThan(0);
+    const { output } = await run({ config: file, verbose: true });
+    expect(output).toMatch(new RegExp(`^ +${ruleCosts[0].cost} {2}everyone-reads {2}allow `, 'm'));
+  });
+
+  it('tells errors by code, rule and hint, and puts a caret under each that has a place', async () => {
+    const { file, write } = writeConfiguration({ unknown: 1 });
+    write('rules.yaml', goodRules.replace('request.method', 'request.metod'));
+    const { problems } = JSON.parse((await run({ config: file }, true)).output);
+    expect(problems).toMatchObject([
+      { level: 'error', code: 'configuration', message: expect.stringContaining('unknown key unknown') },
+      {
+        level: 'error',
+        code: 'expression',
+        rule: 'everyone-reads',
+        message: 'rule everyone-reads: unknown field request.metod',
+        hint: 'did you mean method?',
+      },
+    ]);
+    const { output } = await run({ config: file });
+    expect(lines(output).filter((line) => /^ +\^$/.test(line))).toHaveLength(2);
+    expect(lines(output)).toContain('        when: request.metod == "GET"');
+  });
+
+  it.each([
+    ['variable', 'requst.method == "GET"', 'request'],
+    ['field', 'token.client_di == "x"', 'client_id'],
+    ['meter', 'rate.cals > 1', 'calls'],
+    ['function', 'request.path.startWith("/")', 'startsWith'],
+    ['route', 'request.method == "GET"', 'api'],
+  ])('names the nearest known %s', async (what, when, known) => {
+    const { file, write } = writeConfiguration({ meters: { calls: { by: 'agent.id', window: '1m' } } });
+    const more = what === 'route' ? '    routes: [apu]\n' : '';
+    write('rules.yaml', `rules:\n  - id: a\n    when: ${when}\n    effect: deny\n${more}`);
+    const { problems } = JSON.parse((await run({ config: file }, true)).output);
+    expect(problems).toMatchObject([{ rule: 'a', hint: `did you mean ${known}?` }]);
+  });
+
+  it('writes GitHub annotations, with what would end one early escaped', async () => {
+    const { file, folder, write } = writeConfiguration({ 'a%,:b': 1 });
+    write('rules.yaml', goodRules.replace('"GET"', '1'));
+    const { code, output } = await run({ config: file, format: 'github' });
+    expect(code).toBe(1);
+    const path = `${folder}/`.replaceAll(':', '%3A').replaceAll(',', '%2C');
+    expect(lines(output)).toEqual([
+      expect.stringMatching(
+        /^::error file=.*postern\.yaml,line=\d+,col=1,title=postern configuration::unknown key a%25,:b/,
+      ),
+      expect.stringContaining(`::error file=${path}rules.yaml,line=3,col=`),
+    ]);
+    write('rules.yaml', goodRules.replace('request.method == "GET"', contradiction));
+    const good = writeConfiguration();
+    good.write('rules.yaml', goodRules.replace('request.method == "GET"', contradiction));
+    const { output: warned } = await run({ config: good.file, format: 'github' });
+    expect(lines(warned)).toEqual([
+      expect.stringMatching(/^::warning file=.*,line=3,col=11,title=postern never-matches::/),
+    ]);
   });
 
   it('is wrong usage where there is no configuration at all', async () => {

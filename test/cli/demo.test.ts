@@ -37,17 +37,17 @@ describe('postern demo --serve', () => {
     const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
     const ended = demo({ serve: true, json: true, stopped, sessionFolder: folder }, captured.io);
     try {
-      const { origin = '', admin = '', audit = '', configuration = '' } = await firstLine(captured);
+      const { origin = '', admin = '', audit = '', configuration = '', rules = '' } = await firstLine(captured);
       const caller = createCapturedIo();
       const code = await call({ url: `${origin}/repos/acme/site`, json: true, sessionFolder: folder }, caller.io);
       expect(JSON.parse(caller.stdout())).toMatchObject({ decision: 'allowed', status: 200 });
       expect(code).toBe(0);
       expect((await fetch(`${admin}/readyz`)).status).toBe(200);
-      expect(existsSync(audit) && existsSync(configuration)).toBe(true);
+      for (const file of [audit, configuration, rules]) expect(existsSync(file), file).toBe(true);
 
       stop();
       expect(await ended).toBe(0);
-      for (const file of [audit, configuration]) expect(existsSync(file)).toBe(false);
+      for (const file of [audit, configuration, rules]) expect(existsSync(file)).toBe(false);
       expect(await readdir(folder)).toEqual([]);
       await expect(fetch(origin)).rejects.toThrow();
     } finally {
@@ -63,7 +63,7 @@ describe('postern demo', () => {
     expect(await demo({ serve: false, json: false, stopped: new Promise(() => {}), sessionFolder: folder }, io)).toBe(
       0,
     );
-    expect(stdout().match(/ as told$/gm)).toHaveLength(11);
+    expect(stdout().match(/ as told$/gm)).toHaveLength(15);
     expect(stdout()).not.toContain('NOT AS TOLD');
     expect(await readdir(folder)).toEqual([]);
   }, 20_000);
@@ -73,7 +73,7 @@ describe('postern demo', () => {
     expect(await demo({ serve: false, json: true, stopped: new Promise(() => {}), sessionFolder: folder }, io)).toBe(0);
     const document = JSON.parse(stdout());
     expect(document).toMatchObject({ ok: true });
-    expect(document.steps).toHaveLength(11);
+    expect(document.steps).toHaveLength(15);
     expect(document.steps[2]).toMatchObject({
       ok: true,
       decisions: [{ reason: 'key_mismatch' }, { reason: 'proof_missing' }],

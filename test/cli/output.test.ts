@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { createPaint, printable, reportFault, writeJson } from '../../src/cli/output.ts';
+import { createPaint, printable, printableLine, reportFault, writeJson } from '../../src/cli/output.ts';
 import { ConfigurationFault, Fault } from '../../src/errors.ts';
 import { createCapturedIo } from '../support/captured-io.ts';
 
@@ -23,6 +23,11 @@ describe('output', () => {
     expect(printable('a\tb\nc')).toBe('a\tb\nc');
     expect(printable('\x1b[2J\r\x07\x7f\x9b')).toBe('\\x1b[2J\\x0d\\x07\\x7f\\x9b');
     expect(printable('Gruß 門 🚪')).toBe('Gruß 門 🚪');
+  });
+
+  test('lets no text begin a line of its own, nor show in another order than it has', () => {
+    expect(printableLine('agent\n::error::x\r\n##[command]y')).toBe('agent\\x0a::error::x\\x0d\\x0a##[command]y');
+    expect(printable('a\u202eb\u2066c\u2028d')).toBe('a\\u202eb\\u2066c\\u2028d');
   });
 
   test('writes one JSON value a line', () => {

@@ -25,8 +25,10 @@ async function told(work: (io: ReturnType<typeof createCapturedIo>['io']) => Pro
 }
 
 const revokeOf = (more: Partial<RevokeOptions>) =>
-  told((io) => revoke({ ...usual(), kind: 'agent', value: 'agent-7', reason: 'test', json: false, ...more }, io));
-const list = (more: object = {}) => told((io) => revocations({ ...usual(), json: false, ...more }, io));
+  told((io) =>
+    revoke({ ...usual(), kind: 'agent', value: 'agent-7', reason: 'test', dryRun: false, json: false, ...more }, io),
+  );
+const list = (more: object = {}) => told((io) => revocations({ ...usual(), limit: 100, json: false, ...more }, io));
 const usual = () => ({ admin: harness.sidecar.adminOrigin, tokenFile });
 
 describe('postern revoke and revocations', () => {
@@ -44,13 +46,42 @@ describe('postern revoke and revocations', () => {
     expect(lifted).toMatchObject({ code: 0, stdout: `lifted ${id}\n` });
     expect((await harness.call('/api/x')).status).toBe(200);
     expect(await list()).toMatchObject({ code: 0, stdout: 'nothing is revoked\n' });
-    expect(await list({ lift: id })).toMatchObject({ code: 1, stdout: '' });
+    expect(await list({ lift: id })).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining(harness.sidecar.adminOrigin),
+    });
+  });
+
+  it('list as many as asked for, of every kind, and say that there are more', async () => {
+    const issuer = harness.issuer.issuer;
+    const time = '2020-01-01T00:00:00.000Z';
+    const ids: string[] = [];
+    const kinds: Partial<RevokeOptions>[] = [
+      { kind: 'owner', value: 'bob@example.com' },
+      { kind: 'delegation', value: 'grant-7' },
+      { kind: 'issuer', value: issuer, issuedBefore: time },
+    ];
+    for (const more of kinds) ids.push(JSON.parse((await revokeOf({ ...more, json: true })).stdout).id);
+    const lines = [
+      `${ids[0]}  owner bob@example.com  until lifted  test`,
+      `${ids[1]}  delegation grant-7  until lifted  test`,
+      `${ids[2]}  issuer ${issuer} issued before ${time}  until lifted  test`,
+    ];
+    expect((await list({ limit: 3 })).stdout.trimEnd().split('\n').toSorted()).toEqual(lines.toSorted());
+    const [one, two, more, ...rest] = (await list({ limit: 2 })).stdout.split('\n');
+    expect(lines).toEqual(expect.arrayContaining([one, two]));
+    expect([more, ...rest]).toEqual(['there are more; see --limit', '']);
+    expect(JSON.parse((await list({ limit: 3, json: true })).stdout).revocations).toHaveLength(3);
+    for (const id of ids) expect((await list({ lift: id })).code).toBe(0);
   });
 
   it('show the command that lifts an entry', async () => {
     const { code, stdout } = await revokeOf({ kind: 'subject', value: `user-${randomUUID()}` });
     expect(code).toBe(0);
-    const id = /revocations --lift (\S+)/.exec(stdout)?.[1] ?? '';
+    const [, id = '', options] = /revocations --lift (\S+)(.*)/.exec(stdout) ?? [];
+    // Pasted, it must not ask another sidecar, or ask without the token.
+    expect(options).toBe(` --admin ${harness.sidecar.adminOrigin} --token-file ${tokenFile}`);
     expect((await list({ lift: id })).code).toBe(0);
   });
 

@@ -37,6 +37,7 @@ describe('postern run refuses to start', () => {
     ['with a database that is no number', { store: { kind: 'redis', url: 'redis://x/db' } }, 'store.url'],
     ['with an issuer that has no place for keys', { issuers: [{ issuer: 'login' }] }, 'issuers[0].issuer'],
     ['without rules', { rules: ['empty.yaml'] }, 'empty.yaml'],
+    ['with a registry of agents that is no good', { agents: { file: 'empty.yaml' } }, 'unknown key rules'],
   ])('%s', async (_name, changes, expected) => {
     const { file, write } = writeConfiguration(changes);
     write('short', 'short');
@@ -164,6 +165,20 @@ describe('postern run stops', () => {
 });
 
 describe('postern run', () => {
+  it('reads its registry of agents again on SIGHUP, and goes on', async () => {
+    const { file, write } = writeConfiguration({ agents: { file: 'agents.yaml' } });
+    write('agents.yaml', 'agents: []');
+    const sidecar = start(file);
+    const { admin } = await sidecar.listening;
+    const agentsOf = async () => (await fetch(`${admin}/v1/agents`)).json();
+    expect(await agentsOf()).toMatchObject({ agents: [] });
+    write('agents.yaml', 'agents: [{ id: agent-7, owner: alice }]');
+    sidecar.kill('SIGHUP');
+    await expect.poll(agentsOf, { timeout: 5000 }).toMatchObject({ agents: [{ id: 'agent-7' }] });
+    sidecar.kill('SIGTERM');
+    expect((await sidecar.ended).code).toBe(0);
+  });
+
   it('ends in time where nobody reads its audit records, and lets nothing pass meanwhile', async () => {
     const { file, folder } = writeConfiguration({ audit: { sinks: ['stdout'] } });
     const pipe = join(folder, 'pipe');

@@ -34,6 +34,20 @@ describe('the sample API', () => {
     expect(await list.json()).toHaveLength(2);
   });
 
+  test('tells what it was sent, its key included, for want of better manners', async () => {
+    const told = await fetch(at('/repos/acme/site/debug'), { headers });
+    expect(await told.json()).toMatchObject({ you_sent: { authorization: `Bearer ${secret}` } });
+  });
+
+  test('streams events until the client leaves', async () => {
+    const response = await fetch(at('/repos/acme/site/events'), { headers });
+    expect(response.headers.get('content-type')).toBe('text/event-stream');
+    const reader = response.body?.getReader();
+    const { value } = (await reader?.read()) ?? {};
+    expect(new TextDecoder().decode(value)).toBe('event: push\ndata: {"commit":1}\n\n');
+    await reader?.cancel();
+  });
+
   test('answers HEAD without a body', async () => {
     const response = await fetch(at('/repos/acme/site'), { method: 'HEAD', headers });
     expect(response.status).toBe(200);

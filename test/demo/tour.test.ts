@@ -18,11 +18,13 @@ describe('the tour', () => {
         [
           null,
           'audience_mismatch',
+          'credential_leak_blocked',
           'key_mismatch',
           'no_matching_rule',
           'proof_missing',
           'proof_replayed',
           'rate_limited',
+          'rule_denied',
           'scope_insufficient',
           'token_revoked',
         ].toSorted(),

@@ -13,10 +13,10 @@ const failingRule = `rules:
     mode: shadow
 `;
 
-/** Starts the pod of deploy/kubernetes, has it allow and deny a call, and reads its /metrics. */
+/** Starts the pod of deploy/kubernetes with all its components, has it allow and deny a call, and reads its /metrics. */
 export async function exposedMetrics(): Promise<ExposedMetrics> {
   const more = new Map([['/etc/postern-rules', new Map([['fails.yaml', failingRule]])]]);
-  const pod = await startPod({ more });
+  const pod = await startPod({ more, hasSignals: true });
   try {
     for (const scope of ['orders:read', 'orders:none']) {
       const headers = pod.authorize('/orders', scope);

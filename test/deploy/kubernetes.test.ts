@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,15 +8,23 @@ import { parse } from 'yaml';
 import { configSchema } from '../../src/config/schema.ts';
 import {
   containerOf,
+  deployFolder,
   kubernetesFolder,
+  type PodSpec,
+  projectFolder,
   readConfigMaps,
   readDocument,
   readDocuments,
   readKustomization,
   readPodSpec,
+  readPodSpecWithSignals,
   readSecretKeys,
+  type Volume,
+  withSignals,
 } from './manifests.ts';
+import { updateVolume } from './mounts.ts';
 import { type Pod, startPod } from './pod.ts';
+import { until } from './readiness.ts';
 import { replaceWords } from './replacements.ts';
 
 const pod = readPodSpec();
@@ -74,11 +83,56 @@ describe('the kustomize base', () => {
   });
 
   it('mounts every Secret key that it documents, and the key of the API only where it is used', () => {
-    const { name, keys } = readSecretKeys();
-    const mounted = pod.volumes.flatMap(({ secret }) => (secret?.secretName === name ? secret.items : []));
-    expect(new Set(mounted.map(({ key }) => key))).toEqual(new Set(keys));
+    type Redis = { kind: string; spec: { template: { spec: { volumes: Volume[] } } } };
+    const documents = readDocuments<Redis>(join(kubernetesFolder, 'redis/redis.yaml'));
+    const redisVolumes = documents.find(({ kind }) => kind === 'StatefulSet')?.spec.template.spec.volumes ?? [];
+    const volumes = [...readPodSpecWithSignals().volumes, ...redisVolumes];
+    for (const [name, keys] of readSecretKeys()) {
+      const mounted = volumes.flatMap(({ secret }) => (secret?.secretName === name ? secret.items : []));
+      expect(new Set(mounted.map(({ key }) => key)), name).toEqual(new Set(keys));
+    }
     const files = ['admin-token', 'api-key', 'redis-password'].map((key) => `/run/secrets/postern/${key}`);
     for (const file of files) expect(configText).toContain(file);
+  });
+
+  it('gives configuration, rules and agents to running pods under names that stay', () => {
+    const { configMapGenerator } = readKustomization();
+    const stay = configMapGenerator.filter(({ options }) => options?.disableNameSuffixHash === true);
+    expect(stay.map(({ name }) => name)).toEqual(['postern-config', 'postern-rules', 'postern-agents']);
+    // A mount with subPath never follows its ConfigMap.
+    const mounts = (postern.volumeMounts ?? []).filter(({ name }) => stay.some((map) => map.name === name));
+    expect(mounts.map((mount) => Object.keys(mount).toSorted())).toEqual(
+      stay.map(() => ['mountPath', 'name', 'readOnly']),
+    );
+  });
+
+  it('has a Sentinel variant that is a store', () => {
+    const text = readFileSync(join(deployFolder, 'README.md'), 'utf8');
+    const [, stated = ''] = /```yaml\n(store:[^`]*)```/.exec(text) ?? [];
+    const { store } = configSchema.parse({ ...parse(configText), ...parse(stated) });
+    expect(store).toMatchObject({ sentinelName: 'postern', username: config.store.username });
+  });
+
+  it('opens the port for security events with its component only', () => {
+    const withComponent = configSchema.parse(parse(withSignals(configText)));
+    expect(config.signals.transmitters).toEqual([]);
+    expect(withComponent.signals.transmitters.map(({ name }) => name)).toEqual(['okta']);
+    const port = containerOf(readPodSpecWithSignals(), 'postern').ports?.find(({ name }) => name === 'signals');
+    expect(withComponent.signals.address).toBe(`0.0.0.0:${port?.containerPort}`);
+    const folder = join(kubernetesFolder, 'signals');
+    const component = readDocument<{ resources: string[]; patches: { path: string }[] }>(
+      join(folder, 'kustomization.yaml'),
+    );
+    const files = [...component.resources, ...component.patches.map(({ path }) => path)];
+    expect(files.filter((file) => !existsSync(join(folder, file)))).toEqual([]);
+    expect(files).not.toContain('secret.example.yaml');
+    const service = readDocument<{ spec: { ports: { targetPort: string }[] } }>(join(folder, 'service.yaml'));
+    expect(service.spec.ports.map(({ targetPort }) => targetPort)).toEqual(['signals']);
+    const policy = readDocument<{ spec: { policyTypes: string[]; ingress: { ports: { port: number }[] }[] } }>(
+      join(folder, 'network-policy.yaml'),
+    );
+    expect(policy.spec.policyTypes).toEqual(['Ingress']);
+    expect(policy.spec.ingress.flatMap(({ ports }) => ports.map((one) => one.port))).toEqual([port?.containerPort]);
   });
 
   it('keeps the store in Redis and the upstream on the loopback of the pod', () => {
@@ -106,15 +160,34 @@ describe('the kustomize base', () => {
     expect(policy.spec.ingress).toEqual([fromNamespace('agents', 8080), fromNamespace('monitoring', 9901)]);
   });
 
-  it('ships a Redis that evicts nothing, keeps its data and asks for a password', () => {
-    type Document = { kind: string; spec: { template: { spec: { containers: { args: string[] }[] } } } };
+  it('ships a Redis that evicts nothing, keeps its data and has no password in its arguments or environment', () => {
+    type Document = { kind: string; spec: { template: { spec: PodSpec }; volumeClaimTemplates: object[] } };
     const documents = readDocuments<Document>(join(kubernetesFolder, 'redis/redis.yaml'));
     const stateful = documents.find(({ kind }) => kind === 'StatefulSet');
-    const args = stateful?.spec.template.spec.containers[0]?.args ?? [];
-    const optionOf = (option: string) => args[args.indexOf(option) + 1];
-    expect(optionOf('--maxmemory-policy')).toBe('noeviction');
-    expect(optionOf('--appendonly')).toBe('yes');
-    expect(optionOf('--requirepass')).toBe('$(REDIS_PASSWORD)');
+    const [container] = stateful?.spec.template.spec.containers ?? [];
+    expect(stateful?.spec.volumeClaimTemplates).toHaveLength(1);
+    expect(container?.args).toEqual(['/etc/redis/redis.conf']);
+    expect(container?.env).toBeUndefined();
+    const settings = readFileSync(join(kubernetesFolder, 'redis/redis.conf'), 'utf8').split('\n');
+    const stated = ['maxmemory-policy noeviction', 'appendonly yes', 'appendfsync everysec', 'dir /data'];
+    expect(settings).toEqual(expect.arrayContaining(stated));
+    const places = (container?.volumeMounts ?? []).map(({ mountPath }) => mountPath);
+    expect(places).toEqual(['/data', '/etc/redis', '/run/secrets/postern-redis']);
+    expect(settings).toContain('aclfile /run/secrets/postern-redis/users.acl');
+  });
+
+  it('lets Postern log in to Redis as a user that may do what the README says, and nobody else', () => {
+    const users = readFileSync(join(kubernetesFolder, 'redis/users.acl'), 'utf8');
+    const readme = readFileSync(join(projectFolder, 'README.md'), 'utf8');
+    const [, stated = ''] = /ACL SETUSER postern on >PASSWORD ([^`]*)```/.exec(readme) ?? [];
+    const rules = stated.replace(/\\\n/g, '').trim().split(/\s+/);
+    expect(rules).toContain('~postern:*');
+    expect(users.split('\n')).toEqual([
+      'user default off',
+      `user postern on #SHA256_OF_THE_PASSWORD ${rules.join(' ')}`,
+      '',
+    ]);
+    expect(config.store).toMatchObject({ username: 'postern', prefix: 'postern:' });
   });
 });
 
@@ -179,6 +252,43 @@ describe('the pod as the manifest states it', () => {
     expect((await get('/v1/revocations')).status).toBe(401);
     expect((await get('/metrics', admin)).status).toBe(200);
     expect((await get('/v1/revocations', admin)).status).toBe(200);
+  });
+
+  it('has secrets that only their maker reads, and none of them but digests in Redis', () => {
+    const folder = join(running.root, 'secrets');
+    const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const paths = files.map(({ parentPath, name }) => join(parentPath, name));
+    expect(paths.map((path) => statSync(path).mode & 0o777)).toEqual([0o600, 0o600, 0o600, 0o600]);
+    const users = readFileSync(join(folder, 'postern-redis/users.acl'), 'utf8');
+    expect(users).toContain(
+      ` #${createHash('sha256')
+        .update(running.secrets.get('redis-password') ?? '')
+        .digest('hex')} `,
+    );
+    for (const secret of running.secrets.values()) expect(users).not.toContain(secret);
+  });
+
+  it('takes a changed ConfigMap of rules without a restart, and keeps the last good one over a bad one', async () => {
+    const folder = join(running.root, '/etc/postern-rules');
+    const given = readConfigMaps().get('postern-rules')?.get('orders.yaml') ?? '';
+    const statusAfter = (rules: string, isAsWanted: (status: number) => boolean) => {
+      updateVolume(folder, new Map([['orders.yaml', rules]]));
+      return until(async () => {
+        const response = await call('/orders', running.authorize('/orders', 'orders:read'));
+        await response.text();
+        return isAsWanted(response.status);
+      });
+    };
+    await statusAfter(given.replace('"orders:read" in', '"orders:all" in'), (status) => status === 403);
+    updateVolume(folder, new Map([['orders.yaml', 'rules: [{ id: bad }]']]));
+    const admin = { authorization: `Bearer ${running.secrets.get('admin-token')}` };
+    await until(async () => {
+      const response = await fetch(`${running.adminOrigin}/metrics`, { headers: admin });
+      return (await response.text()).includes('postern_reload_last_successful 0');
+    });
+    const response = await call('/orders', running.authorize('/orders', 'orders:read'));
+    expect(await response.json()).toMatchObject({ status: 403, reason: 'scope_insufficient' });
+    await statusAfter(given, (status) => status === 200);
   });
 
   it('drains and exits with 0 on SIGTERM, having logged no secret', async () => {

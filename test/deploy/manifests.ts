@@ -44,7 +44,11 @@ export type PodSpec = {
 };
 export type Kustomization = {
   readonly resources: readonly string[];
-  readonly configMapGenerator: readonly { readonly name: string; readonly files: readonly string[] }[];
+  readonly configMapGenerator: readonly {
+    readonly name: string;
+    readonly files: readonly string[];
+    readonly options?: { readonly disableNameSuffixHash: boolean };
+  }[];
 };
 
 /** Every document of a YAML file. Throws on the first that does not parse. */
@@ -62,8 +66,30 @@ export function readDocument<Shape>(file: string): Shape {
   return document;
 }
 
+type Workload = { readonly spec: { readonly template: { readonly spec: PodSpec } } };
+
 export const readPodSpec = (): PodSpec =>
-  readDocument<{ spec: { template: { spec: PodSpec } } }>(join(kubernetesFolder, 'deployment.yaml')).spec.template.spec;
+  readDocument<Workload>(join(kubernetesFolder, 'deployment.yaml')).spec.template.spec;
+
+/** The pod as kustomize makes it with the component signals, whose patch adds to the sidecar and to the volumes. */
+export function readPodSpecWithSignals(): PodSpec {
+  const pod = readPodSpec();
+  const patch = readDocument<Workload>(join(kubernetesFolder, 'signals/deployment.patch.yaml')).spec.template.spec;
+  const initContainers = pod.initContainers.map((container) => {
+    const more = patch.initContainers.find(({ name }) => name === container.name);
+    const ports = [...(container.ports ?? []), ...(more?.ports ?? [])];
+    return { ...container, ports, volumeMounts: [...(container.volumeMounts ?? []), ...(more?.volumeMounts ?? [])] };
+  });
+  return { ...pod, initContainers, volumes: [...pod.volumes, ...patch.volumes] };
+}
+
+/** The configuration with the section that waits in comments for the component signals. */
+export function withSignals(configuration: string): string {
+  const lines = configuration.split('\n');
+  const from = lines.indexOf('# signals:');
+  if (from === -1) throw new Error('the configuration has no signals in comments');
+  return lines.map((line, index) => (index < from ? line : line.replace(/^# /, ''))).join('\n');
+}
 
 export const readKustomization = (): Kustomization => readDocument(join(kubernetesFolder, 'kustomization.yaml'));
 
@@ -84,12 +110,15 @@ export function readConfigMaps(): ReadonlyMap<string, ReadonlyMap<string, string
   );
 }
 
-/** Keys of the Secret that the pods wait for. */
-export function readSecretKeys(): { readonly name: string; readonly keys: readonly string[] } {
-  const secret = readDocument<{ metadata: { name: string }; stringData: Record<string, string> }>(
-    join(kubernetesFolder, 'secret.example.yaml'),
+/** Keys of each Secret that pods wait for, by its name. */
+export function readSecretKeys(): ReadonlyMap<string, readonly string[]> {
+  type Secret = { readonly metadata: { readonly name: string }; readonly stringData: Readonly<Record<string, string>> };
+  return new Map(
+    ['', 'redis', 'signals'].map((folder) => {
+      const secret = readDocument<Secret>(join(kubernetesFolder, folder, 'secret.example.yaml'));
+      return [secret.metadata.name, Object.keys(secret.stringData)];
+    }),
   );
-  return { name: secret.metadata.name, keys: Object.keys(secret.stringData) };
 }
 
 /** The folder of a file that some other file of deploy/ names. */

@@ -1,14 +1,24 @@
 /** Runs the pod of deploy/kubernetes as processes of this machine: its commands, environment and files. */
 
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { startJwksServer } from '../support/jwks-server.ts';
 import { createKey } from '../support/keys.ts';
-import { startRedis } from '../support/redis-server.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { dpopFields } from '../support/tokens.ts';
-import { type Container, containerOf, projectFolder, readPodSpec } from './manifests.ts';
+import {
+  type Container,
+  containerOf,
+  kubernetesFolder,
+  projectFolder,
+  readPodSpec,
+  readPodSpecWithSignals,
+  withSignals,
+} from './manifests.ts';
 import { mountVolumes } from './mounts.ts';
 import { untilReady } from './readiness.ts';
 import { replaceWords } from './replacements.ts';
@@ -22,11 +32,16 @@ export type Pod = {
   readonly adminOrigin: string;
   /** Fields of a call of GET `path` at the public origin, by an agent whose token has this scope. */
   readonly authorize: (path: string, scope: string) => { readonly authorization: string; readonly dpop: string };
+  /** Keys of the Secret of the pod. */
   readonly secrets: ReadonlyMap<string, string>;
+  /** The folder that stands for / of the sidecar. */
+  readonly root: string;
   readonly close: () => Promise<void>;
 };
 
 export type PodOptions = {
+  /** With the component signals. */
+  readonly hasSignals?: boolean;
   /** More files for a mounted folder, by its path in the container. */
   readonly more?: ReadonlyMap<string, ReadonlyMap<string, string>>;
 };
@@ -35,17 +50,15 @@ export type PodOptions = {
 const publicOrigin = 'https://orders.example.com';
 
 /** The tables name all that is changed of what the manifest states. */
-export async function startPod({ more = new Map() }: PodOptions = {}): Promise<Pod> {
+export async function startPod({ hasSignals = false, more = new Map() }: PodOptions = {}): Promise<Pod> {
   const root = mkdtempSync(join(tmpdir(), 'postern-pod-'));
   const closers: (() => Promise<unknown>)[] = [async () => rmSync(root, { recursive: true })];
   const close = async () => {
     for (const closer of closers.toReversed()) await closer();
   };
   try {
-    const pod = readPodSpec();
-    const secrets = new Map(
-      ['admin-token', 'api-key', 'redis-password'].map((key) => [key, randomBytes(32).toString('base64url')]),
-    );
+    const pod = hasSignals ? readPodSpecWithSignals() : readPodSpec();
+    const secrets = await makeSecrets(root);
     const mount = (container: Container, rewrite: (path: string, content: string) => string) =>
       mountVolumes(root, container, { pod, secrets, rewrite, more });
 
@@ -64,12 +77,13 @@ export async function startPod({ more = new Map() }: PodOptions = {}): Promise<P
 
     const issuer = await startJwksServer();
     closers.push(issuer.close);
-    const redis = await startRedis({ password: secrets.get('redis-password') ?? '' });
+    const redis = await startDeployedRedis(join(root, 'secrets/postern-redis/users.acl'));
     closers.push(redis.stop);
 
     const container = containerOf(pod, 'postern');
     const configTable = new Map([
       ['/etc/postern-rules', join(root, '/etc/postern-rules')],
+      ['/etc/postern-agents', join(root, '/etc/postern-agents')],
       ['/run/secrets/postern', join(root, '/run/secrets/postern')],
       ['0.0.0.0:8080', '0.0.0.0:0'],
       ['0.0.0.0:9901', '0.0.0.0:0'],
@@ -77,8 +91,17 @@ export async function startPod({ more = new Map() }: PodOptions = {}): Promise<P
       ['https://login.example.com', issuer.issuer],
       ['redis://postern-redis:6379/0', `redis://127.0.0.1:${redis.port}/0`],
     ]);
+    const signalsTable = new Map([
+      ['/run/secrets/postern-signals', join(root, '/run/secrets/postern-signals')],
+      ['0.0.0.0:9902', '0.0.0.0:0'],
+      ['https://example.okta.com', issuer.issuer],
+    ]);
+    const configOf = (content: string) =>
+      hasSignals
+        ? replaceWords([withSignals(content)], new Map([...configTable, ...signalsTable]))
+        : replaceWords([content], configTable);
     mount(container, (path, content) =>
-      path === '/etc/postern/postern.yaml' ? (replaceWords([content], configTable)[0] ?? '') : content,
+      path === '/etc/postern/postern.yaml' ? (configOf(content)[0] ?? '') : content,
     );
     const args = replaceWords(container.args ?? [], new Map([['/etc/postern', join(root, '/etc/postern')]]));
     // The image's entry point is the compiled form of this very file; see image.test.ts.
@@ -92,7 +115,9 @@ export async function startPod({ more = new Map() }: PodOptions = {}): Promise<P
       const accessToken = issuer.mint({ audience: publicOrigin, agentKey, scope });
       return dpopFields({ key: agentKey, method: 'GET', url: `${publicOrigin}${path}`, accessToken });
     };
-    return { postern, appOrigin, dataOrigin: postern.started.listening ?? '', adminOrigin, authorize, secrets, close };
+    const dataOrigin = postern.started.listening ?? '';
+    const podSecrets = secrets.get('postern') ?? new Map();
+    return { postern, appOrigin, dataOrigin, adminOrigin, authorize, secrets: podSecrets, root, close };
   } catch (error) {
     await close();
     throw error;
@@ -103,4 +128,29 @@ export async function startPod({ more = new Map() }: PodOptions = {}): Promise<P
 function environmentOf(container: Container): Readonly<Record<string, string>> {
   const stated = Object.fromEntries((container.env ?? []).map(({ name, value }) => [name, value]));
   return container.name === 'postern' ? { NODE_ENV: 'production', ...stated } : stated;
+}
+
+/** Runs make-secrets.sh, and gives what kubectl would make of its folders: Secrets by name, and values by key. */
+async function makeSecrets(root: string): Promise<ReadonlyMap<string, ReadonlyMap<string, string>>> {
+  const folder = join(root, 'secrets');
+  const keyFile = join(root, 'key-of-the-api');
+  writeFileSync(keyFile, randomBytes(32).toString('base64url'));
+  await promisify(execFile)('sh', [join(kubernetesFolder, 'make-secrets.sh'), folder, keyFile], { timeout: 10_000 });
+  const made = readdirSync(folder).map((name) => {
+    const files = readdirSync(join(folder, name));
+    return [name, new Map(files.map((file) => [file, readFileSync(join(folder, name, file), 'utf8')]))] as const;
+  });
+  return new Map([...made, ['postern-signals', new Map([['push-token', randomBytes(32).toString('base64url')]])]]);
+}
+
+/** Redis with the users and, but for its places, all settings of deploy/kubernetes/redis. */
+function startDeployedRedis(usersFile: string): Promise<RedisServer> {
+  const settings = new Map(
+    readFileSync(join(kubernetesFolder, 'redis/redis.conf'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      .map((line) => line.split(' ') as [string, string]),
+  );
+  settings.set('aclfile', usersFile).set('save', '').delete('dir');
+  return startRedis({ extraArguments: [...settings].flatMap(([name, value]) => [`--${name}`, value]) });
 }

@@ -22,7 +22,9 @@ describe('a breaker', () => {
   });
 
   it('lets one question through after the wait', () => {
+    expect(broken(2).breaker.isOpen()).toBe(false);
     const { clock, breaker } = broken(3);
+    expect(breaker.isOpen()).toBe(true);
     clock.advance(999);
     expect(breaker.allows(0)).toBe(false);
     clock.advance(1);

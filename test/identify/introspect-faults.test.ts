@@ -143,9 +143,13 @@ describe('an issuer that gives no answer', () => {
 
   it('is left alone after five, tried with one question, and taken back', async () => {
     opaque.server.setFault(500);
-    for (let count = 0; count < 5; count++) await opaque.refused(raw, 'no answer', 'issuer_unavailable');
+    for (let count = 0; count < 4; count++) await opaque.refused(raw, 'no answer', 'issuer_unavailable');
+    expect(opaque.introspect.outage()).toBeNull();
+    await opaque.refused(raw, 'no answer', 'issuer_unavailable');
     await opaque.refused(raw, 'lately', 'issuer_unavailable');
     expect(asked()).toBe(5);
+    expect(opaque.introspect.outage()).toBe(opaque.introspect.problem());
+    expect(opaque.introspect.outage()).toContain('500');
     opaque.clock.advance(1000);
     const release = opaque.server.hold();
     const trial = opaque.verify(raw);

@@ -14,7 +14,8 @@ const corsOf = ({ headers }: Answer) =>
   Object.fromEntries(corsNames.flatMap((name) => (name in headers ? [[name, headers[name]]] : [])));
 const readable = {
   'access-control-allow-origin': page,
-  'access-control-expose-headers': 'DPoP-Nonce, WWW-Authenticate, postern-decision',
+  'access-control-expose-headers':
+    'DPoP-Nonce, WWW-Authenticate, postern-decision, RateLimit, RateLimit-Policy, Retry-After',
 };
 
 let harness: Harness;

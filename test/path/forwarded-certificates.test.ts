@@ -105,6 +105,39 @@ describe('a certificate field from anybody else', () => {
   });
 });
 
+describe('fields that speak for a proxy, where no certificate field is configured', () => {
+  const names = [
+    'forwarded',
+    'x-forwarded-for',
+    'x-forwarded-host',
+    'x-real-ip',
+    'true-client-ip',
+    'client-cert',
+    'x_client_cert',
+    'x-ssl-client-verify',
+    'ssl.client.cert',
+    'x-amzn-mtls-clientcert',
+  ];
+
+  it('are counted and dropped, each time and in every spelling, from anybody but a trusted proxy', async () => {
+    for (const [trustedProxies, counted] of [
+      [[], names.length],
+      [['192.0.2.1'], names.length],
+      [['127.0.0.1'], 0],
+    ] as const) {
+      const harness = await startSidecar({ config: { listen: { trustedProxies } } });
+      for (const name of names) {
+        expect((await harness.call('/api/x', { fields: { [name]: 'for=192.0.2.7' } })).status, name).toBe(200);
+        expect(harness.upstream.lastField(name)).toEqual([]);
+      }
+      await harness.call('/api/x', { fields: { 'x-forwarded-for': '192.0.2.7', forwarded: 'for=192.0.2.7' } });
+      await harness.call('/api/x', { fields: { 'x-request-id': '1', 'x-real': '1', 'client-certificate': '1' } });
+      expect(await spoofed(harness)).toBe(counted === 0 ? 0 : counted + 1);
+      await harness.close();
+    }
+  });
+});
+
 describe('a token that is bound to a key and a certificate', () => {
   it('needs both', async () => {
     const harness = await start(true);

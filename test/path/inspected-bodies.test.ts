@@ -72,7 +72,7 @@ describe('a JSON body on a route that inspects bodies', () => {
     const call = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}';
     expect(await send(call, { path: '/api/mcp' })).toMatchObject({ status: 200, seen: [{ body: call }] });
     expect(await send(`[${call}]`, { path: '/api/mcp' })).toMatchObject({ reason: 'policy_error', seen: [] });
-    expect(await send(call.replace('list', 'call'), { path: '/api/mcp' })).toMatchObject({ reason: 'rule_denied' });
+    expect(await send(call.replace('list', 'drop'), { path: '/api/mcp' })).toMatchObject({ reason: 'rule_denied' });
   });
 
   it.each<[string, string | Buffer, string, Readonly<Record<string, string | string[]>>]>([
@@ -87,6 +87,9 @@ describe('a JSON body on a route that inspects bodies', () => {
     ['33 levels', `${'['.repeat(33)}${']'.repeat(33)}`, 'application/json', {}],
     ['a text cut off', '{"a":1', 'application/vnd.api+json', {}],
     ['something after the text', '{} {}', 'application/json', {}],
+    ['half a surrogate pair', '{"role":"admin\\ud800"}', 'application/json', {}],
+    ['NUL in a name', '{"amount":1,"amount\\u0000":1000}', 'application/json', {}],
+    ['JSON-RPC in two spellings', '{"jsonrpc":"2.0","method":"a","Method":"b"}', 'application/json', {}],
   ])('is refused with %s', async (_name, body, type, fields) => {
     expect(await send(body, { type, fields })).toMatchObject({ status: 400, reason: 'body_malformed', seen: [] });
   });

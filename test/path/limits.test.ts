@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ServerResponse } from 'node:http';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { configSchema } from '../../src/config/schema.ts';
 import { RawClient } from '../support/raw-http.ts';
-import { type Harness, publicOrigin, startSidecar } from '../support/sidecar.ts';
+import { type Answer, type Harness, publicOrigin, startSidecar } from '../support/sidecar.ts';
 import { mintProof } from '../support/tokens.ts';
 
 /** Each limit of the configuration: what is right at it passes, what is beyond it is refused for its own reason. */
@@ -158,6 +159,67 @@ describe('limits of connections and of their time', () => {
     const client = new RawClient(own.port).send('GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n');
     const text = await client.end();
     expect(text.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+  });
+});
+
+describe('limits of calls under way', () => {
+  const limits = { agentConcurrency: 2, upstreamConnections: 3, upstreamWaiting: 1 };
+  let own: Harness;
+  let held: ServerResponse[];
+  beforeAll(async () => {
+    own = await startSidecar({ config: { limits } });
+  });
+  afterAll(() => own.close());
+  beforeEach(() => {
+    held = [];
+    own.upstream.answerWith((_incoming, response) => void held.push(response));
+  });
+
+  const callAs = (agent: string) => own.call('/api/x', { token: own.mint({ claims: { client_id: agent } }) });
+  const letAllEnd = async (calls: readonly Promise<Answer>[]) => {
+    own.upstream.answerWith((_incoming, response) => void response.end());
+    for (const response of held) response.end();
+    expect((await Promise.all(calls)).map(({ status }) => status)).toEqual(calls.map(() => 200));
+  };
+
+  it('limits.agentConcurrency: rate_limited, for that agent alone and until one of its calls has ended', async () => {
+    shown.add('agentConcurrency');
+    const calls = [callAs('busy'), callAs('busy')];
+    await expect.poll(() => held.length).toBe(2);
+    const before = own.upstream.requests.length;
+    const refusal = await callAs('busy');
+    expect([refusal.status, refusal.reason, refusal.headers['retry-after']]).toEqual([429, 'rate_limited', '1']);
+    expect(own.upstream.requests.length).toBe(before);
+    const other = callAs('other');
+    await expect.poll(() => held.length).toBe(3);
+    held[0]?.end();
+    expect((await Promise.race(calls)).status).toBe(200);
+    const next = callAs('busy');
+    await expect.poll(() => held.length).toBe(4);
+    await letAllEnd([...calls, other, next]);
+  });
+
+  it('limits.agentConcurrency: refused calls take no place, and an agent that leaves gives its own back', async () => {
+    for (let count = 0; count < 4; count++) expect((await own.call('/api/forbidden')).reason).toBe('rule_denied');
+    const token = own.mint();
+    const fields = `authorization: DPoP ${token}\r\ndpop: ${own.proofFor('/api/x', token)}\r\n`;
+    const client = new RawClient(own.port).send(`GET /api/x HTTP/1.1\r\nhost: a\r\n${fields}\r\n`);
+    const call = own.call('/api/x');
+    await expect.poll(() => held.length).toBe(2);
+    expect((await own.call('/api/x')).reason).toBe('rate_limited');
+    client.destroy();
+    await expect.poll(async () => (await own.call('/api/forbidden')).reason).toBe('rule_denied');
+    await letAllEnd([call]);
+  });
+
+  it('limits.upstreamConnections and limits.upstreamWaiting: upstream_failed, for all agents together', async () => {
+    shown.add('upstreamConnections').add('upstreamWaiting');
+    const calls = ['a', 'b', 'c', 'd'].map(callAs);
+    await expect.poll(() => held.length).toBe(3);
+    const refusal = await callAs('e');
+    expect([refusal.status, refusal.reason, refusal.headers['retry-after']]).toEqual([502, 'upstream_failed', '1']);
+    expect(held).toHaveLength(3);
+    await letAllEnd(calls);
   });
 });
 

@@ -154,8 +154,11 @@ describe.each(Object.keys(stores) as StoreKind[])('every reason on the %s store'
       .auditText()
       .split('\n')
       .filter((line) => line.includes(id))
-      .map((line) => JSON.parse(line) as { type: string; action: string });
-    expect(actions.map(({ type, action }) => `${type} ${action}`)).toEqual(['revocation revoked', 'revocation lifted']);
+      .map((line) => JSON.parse(line) as { type: string; action: string; by: string });
+    expect(actions.map(({ type, action, by }) => `${type} ${action} by ${by}`)).toEqual([
+      'revocation revoked by admin',
+      'revocation lifted by admin',
+    ]);
   });
 
   it('key_mismatch: a good proof by another key', async () => {
@@ -229,6 +232,11 @@ describe.each(Object.keys(stores) as StoreKind[])('every reason on the %s store'
     expect(JSON.parse(answer.text)).toMatchObject({ rule: 'nobody-deletes', detail: 'Nobody gets this.' });
     const record = await harness.record(answer.decision);
     expect(record.rules.map((match) => match.id)).toEqual(['reads-need-read', 'nobody-deletes']);
+  });
+
+  it('drift_blocked: denied by a rule that judges behaviour', async () => {
+    const answer = await expectNotCalled(harness, 'drift_blocked', () => harness.call('/api/unlike'));
+    expect(JSON.parse(answer.text)).toMatchObject({ rule: 'unlike-itself' });
   });
 
   it('policy_error: an evaluation that fails denies', async () => {
@@ -328,6 +336,15 @@ describe.each(Object.keys(stores) as StoreKind[])('every reason on the %s store'
     expect(await harness.record(answer.decision)).toMatchObject({ decision: 'allow', upstream_status: 401 });
     harness.upstream.answerWith((_incoming, response) => response.end('{"ok":true}'));
   });
+
+  it('credential_leak_blocked: the upstream sends our credential back, and it stays here', async () => {
+    harness.upstream.answerWith((incoming, response) => response.end(JSON.stringify(incoming.headers)));
+    const answer = await harness.call('/api/x');
+    await expectRefusal(harness, 'credential_leak_blocked', answer);
+    expect(answer.text).not.toContain(upstreamSecret);
+    expect(await harness.record(answer.decision)).toMatchObject({ decision: 'allow', upstream_status: 200 });
+    harness.upstream.answerWith((_incoming, response) => response.end('{"ok":true}'));
+  });
 });
 
 describe('reasons that need a part to fail', () => {
@@ -371,10 +388,11 @@ describe('reasons that need a part to fail', () => {
     await redis.kill();
     await expectNotCalled(harness, 'store_unavailable', () => harness.call('/api/x'));
     await redis.restart();
-    await expect.poll(async () => (await harness.call('/api/x')).status, { timeout: 10_000 }).toBe(200);
+    // The restart emptied it: for ten seconds proofs that may have been used before are refused.
+    await expect.poll(async () => (await harness.call('/api/x')).status, { timeout: 25_000 }).toBe(200);
     await harness.close();
     await redis.stop();
-  });
+  }, 45_000);
 
   it('upstream_failed: down, or talking garbage', async () => {
     const down = await startSidecar({ route: { upstream: 'http://127.0.0.1:1' } });

@@ -39,6 +39,23 @@ describe('two sidecars on one Redis', () => {
     for (const harness of [one, other]) expect((await callOn(harness, '/api/x', token)).reason).toBe('token_revoked');
   });
 
+  it('let no more through than a rule grants, however many calls come at once', async () => {
+    for (let trial = 0; trial < 5; trial++) {
+      const before = one.upstream.requests.length + other.upstream.requests.length;
+      const calls = Array.from({ length: 40 }, (_, index) =>
+        callOn(index % 2 === 0 ? one : other, '/api/metered', one.mint({ claims: { client_id: `rush-${trial}` } })),
+      );
+      const answers = await Promise.all(calls);
+      expect(answers.map(({ status }) => status).toSorted()).toEqual([...Array(5).fill(200), ...Array(35).fill(429)]);
+      expect(one.upstream.requests.length + other.upstream.requests.length).toBe(before + 5);
+      // Each call was told another number, so none was counted as if it were alone.
+      const remaining = answers.flatMap(({ status, headers }) => (status === 200 ? [headers.ratelimit] : []));
+      expect(new Set(remaining.map((text) => /;r=(\d)/.exec(String(text))?.[1]))).toEqual(
+        new Set(['4', '3', '2', '1', '0']),
+      );
+    }
+  });
+
   it('count together', async () => {
     const call = (harness: Harness) => callOn(harness, '/api/metered', one.mint({ claims: { client_id: 'counted' } }));
     for (const harness of [one, other, one, other, one]) expect((await call(harness)).status).toBe(200);

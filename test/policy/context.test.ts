@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createContextBuilder, withRates, withScopes } from '../../src/policy/context.ts';
-import { accessTokenWith, contextWith, exchangeWith, nowMs } from './exchanges.ts';
+import { accessTokenWith, contextWith, evaluated, exchangeWith, nowMs } from './exchanges.ts';
 
 const claimsOf = (claims: Record<string, unknown>) => contextWith({ token: { claims } });
 
@@ -222,6 +222,20 @@ describe('claims', () => {
     expect(claimsOf({}).token.authorization_details).toEqual([]);
   });
 
+  it('with more text than rules can look through are unfit, where a rule reads it', () => {
+    const wide = 'a'.repeat(9000);
+    expect(contextWith({ token: { scopes: [wide] } }).unfit).toContain('token.scopes has more than 8192');
+    expect(contextWith({ token: { roles: [wide] } }).unfit).toContain('token.roles');
+    expect(contextWith({ fields: { x: [wide], y: [wide] } }).unfit).toContain('request.headers');
+    expect(contextWith({ path: `/${wide}`, query: wide }).unfit).toContain('request.path');
+    const many = Object.fromEntries(Array.from({ length: 257 }, (_, index) => [`x${index}`, ['1']]));
+    expect(contextWith({ fields: many }).unfit).toContain('request.headers has more than 256');
+    const details = Array.from({ length: 30 }, () => ({ type: 'x', list: Array.from({ length: 20 }, () => 1) }));
+    expect(contextWith({ token: { claims: { authorization_details: details } } }).unfit).toContain('512 values');
+    const asked = { fields: { x: [wide], y: [wide] }, token: { scopes: [wide] } };
+    expect(createContextBuilder({ reads: new Set(['token.sub']) })(exchangeWith(asked)).unfit).toBeNull();
+  });
+
   it('with more scopes, audiences or actors than rules can look through are unfit', () => {
     const many = Array.from({ length: 257 }, String);
     expect(contextWith({ token: { scopes: many } }).unfit).toContain('token.scopes');
@@ -229,6 +243,27 @@ describe('claims', () => {
     expect(contextWith({ token: { audience: many } }).unfit).toContain('token.aud');
     const actors = many.map((sub) => ({ iss: 'i', sub, profile: '', verified: false }));
     expect(contextWith({ token: { actors } }).unfit).toContain('act.chain');
+  });
+});
+
+describe('the agent', () => {
+  it('has owner and team only where they are known', () => {
+    expect(evaluated('has(agent.owner) || has(agent.team) || agent.registered')).toBe(false);
+    const agent = { owner: 'alice', team: 'payments', registered: true, status: 'active' } as const;
+    expect({ ...contextWith({ agent }).agent }).toEqual({
+      id: 'agent-7',
+      issuer: 'https://login.example.com',
+      ...agent,
+    });
+    const source = 'agent.owner == "alice" && agent.team == "payments" && agent.registered && agent.status == "active"';
+    expect(evaluated(source, { agent })).toBe(true);
+  });
+
+  it('is what the registry says at that moment, though the token is the same', () => {
+    const build = createContextBuilder({ reads: new Set() });
+    const before = exchangeWith();
+    const after = { ...before, agent: { ...exchangeWith().agent, status: 'suspended' } } as typeof before;
+    expect([build(before).agent.status, build(after).agent.status]).toEqual(['unknown', 'suspended']);
   });
 });
 

@@ -14,6 +14,7 @@ function rulesOf(written: readonly Written[]): readonly Rule[] {
     message: undefined,
     mode: 'enforce',
     challenge: null,
+    place: { file: 'rules.yaml', line: 1 },
     ...rule,
     when: compiled(rule.when),
   }));
@@ -92,8 +93,8 @@ describe('decide', () => {
     ]);
     expect(decision).toMatchObject({ effect: 'allow', rule: 'allowing', errors: ['shadow-error'] });
     expect(decision.matches).toEqual([
-      { id: 'shadow-deny', effect: 'deny', mode: 'shadow', failed: false },
-      { id: 'shadow-error', effect: 'deny', mode: 'shadow', failed: true },
+      { id: 'shadow-deny', effect: 'deny', mode: 'shadow', failed: false, would: 'deny' },
+      { id: 'shadow-error', effect: 'deny', mode: 'shadow', failed: true, would: 'deny' },
       { id: 'allowing', effect: 'allow', mode: 'enforce', failed: false },
     ]);
     expect(decided([{ id: 'shadow-allow', when: 'true', mode: 'shadow' }])).toMatchObject({

@@ -1,6 +1,6 @@
 /** Builds exchanges and contexts for rules to look at. */
 
-import type { AccessToken, Exchange, Route } from '../../src/exchange.ts';
+import type { AccessToken, Agent, Exchange, HeldBody, Route } from '../../src/exchange.ts';
 import { createCompile } from '../../src/policy/cel.ts';
 import { type Context, createContextBuilder, withRates } from '../../src/policy/context.ts';
 import { type Expression, type ExpressionType, isProblem } from '../../src/policy/expression.ts';
@@ -48,12 +48,15 @@ export type Asked = {
   readonly certificate?: { readonly thumbprint: string; readonly uriSan: string | null } | null;
   readonly token?: Partial<AccessToken>;
   readonly accessToken?: AccessToken;
+  /** What is not as of an agent that nobody has registered. */
+  readonly agent?: Partial<Agent>;
   readonly statedReason?: string | null;
-  readonly heldBody?: { readonly isBound: boolean; readonly json: unknown };
+  readonly heldBody?: { readonly isBound: boolean; readonly json: unknown; readonly mcp?: HeldBody['mcp'] };
 };
 
 export function exchangeWith(asked: Asked = {}): Exchange {
   const { certificate = null } = asked;
+  const accessToken = asked.accessToken ?? accessTokenWith(asked.token);
   const source = { address: asked.address ?? '10.1.2.3', port: 40_123, tls: true, certificate };
   return {
     id: '0193-decision',
@@ -72,22 +75,51 @@ export function exchangeWith(asked: Asked = {}): Exchange {
     },
     route: githubRoute,
     identity: {
-      accessToken: asked.accessToken ?? accessTokenWith(asked.token),
+      accessToken,
       possession: {
         method: 'dpop',
         jkt: 'thumb',
         x5t: null,
         proofAgeMs: 2500,
         hasNonce: true,
-        singleUse: { key: 'k', lifetimeMs: 1000 },
+        singleUse: { key: 'k', lifetimeMs: 1000, madeAtMs: 0 },
       },
       nextNonce: null,
       contentDigest: null,
       signedReason: undefined,
     },
+    standing: null,
+    agent: {
+      ...accessToken.agent,
+      owner: null,
+      team: null,
+      owners: [],
+      registered: false,
+      status: 'unknown',
+      ...asked.agent,
+    },
+    operation: 'GET /repos/{repo}',
     statedReason: asked.statedReason == null ? null : { text: asked.statedReason, source: 'header' },
-    heldBody: asked.heldBody == null ? null : { bytes: Buffer.alloc(0), release: () => {}, ...asked.heldBody },
+    heldBody:
+      asked.heldBody == null ? null : { bytes: Buffer.alloc(0), mcp: null, release: () => {}, ...asked.heldBody },
+    drift: {
+      score: 0.995123,
+      novelty: 0.25,
+      sequence: 0.75,
+      destination: 0.9375,
+      rate: 0.5,
+      sustained: 0.125,
+      tainted: true,
+      ready: true,
+      samples: 1234,
+      alarms: 2,
+      peers: 11,
+      latched: false,
+      stale: false,
+      top: () => ['a destination that is new'],
+    },
     rates: null,
+    rateLimitFields: [],
     policyHash: null,
     decision: null,
     decidedMs: null,

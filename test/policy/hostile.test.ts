@@ -1,7 +1,12 @@
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { RE2JS } from 're2js';
 import { describe, expect, it } from 'vitest';
-import { documentNodesMax, expressionCostMax } from '../../src/policy/bounds.ts';
+import { charCost } from '../../src/policy/automaton.ts';
+import { expressionCostMax } from '../../src/policy/bounds.ts';
 import { isProblem } from '../../src/policy/expression.ts';
-import { type Asked, compile, compiled, contextWith, evaluated } from './exchanges.ts';
+import { dearest } from './dearest.ts';
+import { compile, compiled, contextWith, evaluated } from './exchanges.ts';
 
 describe('reaching for the runtime', () => {
   it.each([
@@ -96,6 +101,34 @@ describe('reaching for the runtime', () => {
   });
 });
 
+describe('an evaluation that fails', () => {
+  const failing = [
+    'token.claims.secret.startsWith(request.headers["x"]) && token.claims.secret > 3',
+    'int(token.claims.secret) == 1',
+    'request.headers["absent"] == token.claims.secret',
+    'token.claims.list.all(item, item > token.claims.secret)',
+  ];
+
+  it.each(failing)('says nothing of the request: %s', (source) => {
+    const asked = { token: { claims: { secret: 'hunter2', list: [1, 2] } }, fields: { x: ['hunter2'] } };
+    let fault: unknown;
+    try {
+      compiled(source).evaluate(contextWith(asked));
+    } catch (error) {
+      fault = error;
+    }
+    expect(fault).toMatchObject({ code: 'expression_failed' });
+    expect(fault).not.toHaveProperty('cause');
+    expect(inspect(fault, { depth: 9, showHidden: true })).not.toContain('hunter2');
+  });
+
+  it('leaves the stacks of other errors as they were', () => {
+    const { stackTraceLimit } = Error;
+    for (const source of failing) expect(() => compiled(source).evaluate(contextWith())).toThrow();
+    expect(Error.stackTraceLimit).toBe(stackTraceLimit);
+  });
+});
+
 describe('expressions made to be slow', () => {
   const nested = (text: string, count: number) => text.repeat(count);
 
@@ -131,8 +164,11 @@ describe('expressions made to be slow', () => {
     ['[jwt.a, jwt.a, jwt.a].exists(x, x.exists(y, y.exists(z, z == 1)))'],
     ['jwt.list.exists(k, jwt.list[k].exists(x, x == 1))'],
     ['request.url_path.split("/").exists(p, request.url_path.split("/").exists(q, p == q))'],
-    ['request.path.matches("(\\\\pL{31}){32}")'],
+    ['jwt.lists.all(a, a.all(b, b.startsWith("x")))'],
+    ['token.scopes.exists(s, request.path.contains(s))'],
+    ['request.path.split(request.headers["x"]).size() > 1'],
     ['request.headers.exists(a, request.path.matches("^(a|b)*c$"))'],
+    ['[1, 2, 3, 4].exists(i, request.headers.exists(name, request.headers["missing"] == name))'],
     ['token.scopes.exists(s, (request.path + request.path).contains(s))'],
     [`[${Array.from({ length: 50 }, (_, i) => i)}].exists(i, token.scopes.exists(s, token.claims.missing == s))`],
   ])('refuses %s for its cost', (source) => {
@@ -155,57 +191,88 @@ describe('expressions made to be slow', () => {
   });
 });
 
-/** CPU milliseconds of one evaluation, the best of a few. */
-function cpuMs(source: string, asked: Asked): number {
-  const expression = compiled(source);
-  expect(expression.cost).toBeLessThanOrEqual(expressionCostMax);
-  const context = contextWith(asked);
-  let best = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 5; round++) {
-    const before = process.cpuUsage();
-    try {
-      expression.evaluate(context);
-    } catch {
-      // What is measured is how long it takes, whether it ends in a value or an error.
+describe('the dearest rules that load', () => {
+  // The cap stands for 1 ms; bench/rules.ts measures. Fifty times that still shows that none is slow beyond all bounds.
+  it.each(dearest)('stay within their cost: $kind', ({ source, asked }) => {
+    const expression = compiled(source);
+    expect(expression.cost).toBeLessThanOrEqual(expressionCostMax);
+    const context = contextWith(asked);
+    expect(context.unfit).toBeNull();
+    let best = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 5; round++) {
+      const startedMs = performance.now();
+      try {
+        expression.evaluate(context);
+      } catch {
+        // What is measured is how long it takes, whether it ends in a value or an error.
+      }
+      best = Math.min(best, performance.now() - startedMs);
     }
-    const { user, system } = process.cpuUsage(before);
-    best = Math.min(best, (user + system) / 1000);
-  }
-  return best;
-}
+    expect(best).toBeLessThan(50);
+  });
+});
 
-describe('the worst request for a rule that loads', () => {
-  const words = (count: number, chars: number) => Array.from({ length: count }, (_, i) => `${'a'.repeat(chars)}${i}`);
-  const nestedList = Array.from({ length: 8 }, () =>
-    Array.from({ length: Math.floor(documentNodesMax / 8) - 3 }, () => 1),
+describe('useful rules', () => {
+  it.each([
+    'jwt.groups.exists(g, g.startsWith("x"))',
+    'token.scopes.exists(s, s.matches("^repo:[a-z]+$"))',
+    'token.authorization_details.exists(d, d.type == "payment" && d.actions.exists(a, a == request.method))',
+    'request.body.items.all(i, i.price < 100.0)',
+    'act.chain.all(a, a.verified && a.iss == "https://login.example.com")',
+    'request.headers.exists(name, request.headers[name].contains("<script"))',
+    'request.query.all(name, request.query[name].size() == 1)',
+    'request.body.text.contains("one") || request.body.text.contains("another")',
+    'request.url_path.split("/").all(part, !part.matches("^(admin|internal)$"))',
+    'request.path.matches("^/x/[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}(?:/.*)?$")',
+    'token.sub.matches("[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\\\\.[A-Za-z]{2,}")',
+    'jwt.department in jwt.departments',
+  ])('load: %s', (source) => {
+    expect(compile(source, 'bool')).toMatchObject({ type: 'bool' });
+  });
+});
+
+describe('patterns', () => {
+  it.each(['(a|b)*a(a|b){12}$', '(\\\\pL{10}){20}0', '.*a.{30}b.?$'])(
+    'with more states than can be built at load are refused: %s',
+    (pattern) => {
+      expect(compile(`request.path.matches("${pattern}")`, 'bool')).toMatchObject({
+        offset: 21,
+        message: expect.stringContaining('too many states'),
+      });
+    },
   );
-  const many = Object.fromEntries(words(250, 3).map((name) => [name, ['a'.repeat(60)]]));
 
-  // The cost cap stands for 10 ms. Five times that still shows that no rule takes longer than its cap says it may.
-  it.each<[string, Asked]>([
-    ['request.path.matches("(a+)+$")', { path: `/${'a'.repeat(2000)}b` }],
-    ['request.path.matches("^(a|aa)*(b|c)*d$")', { path: 'a'.repeat(2048) }],
-    ['request.path.matches("(\\\\pL{10}){20}0")', { path: 'aé'.repeat(1000) }],
-    [
-      'request.path.contains(request.headers["x"])',
-      { path: 'a'.repeat(8192), fields: { x: [`${'a'.repeat(4000)}b${'a'.repeat(4000)}`] } },
-    ],
-    ['token.scopes.all(s, s != "x" && !s.contains("zz") && s.size() < 200)', { token: { scopes: words(256, 100) } }],
-    [
-      'token.scopes.exists(s, request.path.contains(s))',
-      { path: 'a'.repeat(8192), token: { scopes: words(256, 100).map((scope) => `${scope}${'a'.repeat(50)}`) } },
-    ],
-    ['jwt.list.exists(a, a.exists(b, b == 2))', { token: { claims: { list: nestedList } } }],
-    [
-      'jwt.list == token.claims.other',
-      { token: { claims: { list: nestedList.slice(4), other: nestedList.slice(4) } } },
-    ],
-    ['request.headers.exists(name, request.headers[name].contains("b"))', { fields: many }],
-    ['request.headers.exists(name, request.headers["missing"] == name)', { fields: many }],
-    [`request.headers.exists(name,${' '.repeat(200)}request.headers["missing"] == name)`, { fields: many }],
-    ['request.headers.all(name, request.headers["missing"] == name || true)', { fields: many }],
-    ['[1, 2, 3, 4].exists(i, request.headers.exists(name, request.headers["missing"] == name))', { fields: many }],
-  ])('%s stays within its cost', (source, asked) => {
-    expect(cpuMs(source, asked)).toBeLessThan(50);
+  it('build no state while they match, whatever the text', () => {
+    for (const pattern of ['^repo:[a-z]+$', '(a|b)*a(a|b){5}$', '(?m)^a.*b$', '\\bfoo\\b', '\\pL+ \\pN']) {
+      const re = RE2JS.compile(pattern);
+      expect(charCost(re), pattern).toBeGreaterThan(0);
+      const { dfa } = re.re2() as unknown as { readonly dfa: { readonly stateCount: number } };
+      const built = dfa.stateCount;
+      expect(built).toBeGreaterThan(1);
+      for (const text of ['', 'repo:x', 'abbabaabab', 'x\na b\n', 'a foo b', '\u4e00 \u0663', '\ud83d\ude00'])
+        re.test(text);
+      expect(dfa.stateCount, pattern).toBe(built);
+    }
+  });
+
+  it('match as before they were built', () => {
+    const patterns = fc.constantFrom(
+      '^repo:[a-z]+$',
+      '^(a|aa)*b$',
+      '(?i)Ab+',
+      '^$',
+      'a.c',
+      '\\ba\\b',
+      '(?s)^.{2}$',
+      '[^a]b',
+    );
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', 'c', 'B', ' ', '\n', ':', 'repo:', '\u4e00') });
+    fc.assert(
+      fc.property(patterns, text, (pattern, input) => {
+        const warmed = RE2JS.compile(pattern);
+        charCost(warmed);
+        expect(warmed.test(input)).toBe(RE2JS.compile(pattern).test(input));
+      }),
+    );
   });
 });

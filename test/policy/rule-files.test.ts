@@ -50,6 +50,19 @@ const rule = (id: string, more = '') => `  - id: ${id}\n    when: request.method
 const file = (...rules: string[]) => `rules:\n${rules.join('')}`;
 
 describe('loadRules', () => {
+  it('tells of a file of the wrong shape what is wrong with its other rules, too', async () => {
+    const misspelt = '  - id: b\n    when: "true"\n    efect: deny\n';
+    const wrong = '  - id: a\n    when: request.metod == "GET"\n    routes: [gihub]\n    effect: allow\n';
+    const problems = await problemsIn(file(rule('a'), wrong, misspelt));
+    expect(problems.map(({ line, message }) => [line, message.split('\n')[0]])).toEqual([
+      [11, 'unknown key rules[2].efect; did you mean "effect"?'],
+      [5, expect.stringContaining('rule a is declared already')],
+      [7, 'rule a: unknown route gihub; did you mean github?'],
+      [6, 'rule a: unknown field request.metod; did you mean method?'],
+    ]);
+    expect(await problemsIn('rules: { a: 1 }\n')).toHaveLength(1);
+  });
+
   it('reads a rule with everything', async () => {
     const root = await written({
       'a.yaml': `rules:
@@ -223,7 +236,7 @@ describe('a rule set that is not good', () => {
 
   it('is refused for an id that another file uses too', async () => {
     const root = await written({ 'a.yaml': file(rule('a'), rule('b')), 'b.yaml': file(rule('c'), rule('b')) });
-    expect(await problemsOf(root)).toEqual([
+    expect(await problemsOf(root)).toMatchObject([
       {
         file: join(root, 'b.yaml'),
         line: 5,
@@ -254,8 +267,8 @@ describe('a rule set that is not good', () => {
   });
 
   it('is refused where all rules together cost too much', async () => {
-    const dear = '    when: request.path.matches("^[a-z]{1,200}[0-9]{1,200}$")\n';
-    const rules = Array.from({ length: 20 }, (_, index) => `  - id: r${index}\n${dear}    effect: allow\n`);
+    const dear = '    when: token.scopes.exists(s, s.matches("^repo:[a-z]+$"))\n';
+    const rules = Array.from({ length: 40 }, (_, index) => `  - id: r${index}\n${dear}    effect: allow\n`);
     const problems = await problemsIn(file(...rules));
     expect(problems).toMatchObject([{ message: expect.stringMatching(/together.*r0/) }]);
   });

@@ -42,9 +42,12 @@ describe('isJsonBody', () => {
 describe('parseJsonBody', () => {
   const parse = (text: string) => parseJsonBody(Buffer.from(text, 'latin1'));
 
-  it.each(['{"a":[1,null]}', '[{"a":1},{"a":2}]', '"x"', '0', 'null', ' {} \r\n'])('reads %s', (text) => {
-    expect(parse(text)).toEqual({ json: JSON.parse(text) });
-  });
+  it.each(['{"a":[1,null]}', '[{"a":1},{"a":2}]', '"x"', '0', 'null', ' {} \r\n', '"\\ud83d\\ude00\\u0000"'])(
+    'reads %s',
+    (text) => {
+      expect(parse(text)).toEqual({ json: JSON.parse(text) });
+    },
+  );
 
   it('finds nothing in an empty body', () => {
     expect(parse('')).toEqual({ json: undefined });
@@ -65,6 +68,9 @@ describe('parseJsonBody', () => {
     ['a comma too many', '[1,]'],
     ['blanks only', '  '],
     ['a text cut off', '{"a":'],
+    ['half a surrogate pair', '{"a":["admin\\ud800"]}'],
+    ['half a surrogate pair in a name', '{"a":{"admin\\uDC00":1}}'],
+    ['NUL in a name', '{"to":1,"to\\u0000":2}'],
     ['33 levels', `${'['.repeat(33)}${']'.repeat(33)}`],
   ])('refuses %s', (_name, text) => {
     expect(parse(text)).toMatchObject(malformed);

@@ -7,10 +7,17 @@ import { type Harness, startSidecar } from '../support/sidecar.ts';
 
 const sources = {
   version: '0.0.0',
+  issuers: [],
+  signals: { transmitters: [], contactAgesMs: () => [], verificationAgesMs: () => [] },
   credentialAgesMs: () => [],
   keySetAgesMs: () => [],
+  drift: { countAgents: () => 3, countLatched: () => 1, isStoreReached: () => true },
   isStoreUp: async () => true,
-  countRevocations: async () => 0,
+  countRevocations: () => 0,
+  mirrorAgeMs: () => 0,
+  reload: () => ({ loadedAtMs: 0, isCurrent: true }),
+  countAgents: async () => 0,
+  isEnforcing: () => true,
 };
 
 /** Samples by name and labels, of Postern's own metrics. */
@@ -119,15 +126,20 @@ describe('metrics read on demand', () => {
     const metrics = createMetrics({
       ...sources,
       credentialAgesMs: () => ages,
-      countRevocations: async () => count,
+      countRevocations: () => count,
+      mirrorAgeMs: () => 2500,
       isStoreUp: async () => isUp,
+      isEnforcing: () => isUp,
     });
     expect(await metrics.expose()).toContain('postern_credential_age_seconds{credential="key"} 1.5');
+    expect(samplesOf(await metrics.expose()).get('postern_enforcement')).toBe(1);
     [ages, count, isUp] = [[], null, false];
     const samples = samplesOf(await metrics.expose());
     expect([...samples.keys()].filter((name) => name.startsWith('postern_credential_age'))).toEqual([]);
     expect(samples.has('postern_revocations')).toBe(false);
     expect(samples.get('postern_store_up')).toBe(0);
+    expect(samples.get('postern_enforcement')).toBe(0);
+    expect(samples.get('postern_revocation_mirror_age_seconds')).toBe(2.5);
     count = 8;
     expect(samplesOf(await metrics.expose()).get('postern_revocations')).toBe(8);
   });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { constants, mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { constants, mkdirSync, mkdtempSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,6 +49,35 @@ describe('a file sink', () => {
     expect(sinks.counts()).toEqual({ 'file written': 1000 });
     expect(sinks.faults).toEqual([]);
     expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  it('is opened again where it was moved away, and stays where it was not', async () => {
+    const [moved, same] = [join(folder, 'moved.jsonl'), join(folder, 'same.jsonl')];
+    const sinks = openCounted([{ file: moved }, { file: same }]);
+    sinks.write('"before"');
+    renameSync(moved, `${moved}.1`);
+    sinks.write('"between"');
+    const reopened = sinks.reopen();
+    sinks.write('"after"');
+    await reopened;
+    await sinks.close();
+    expect(readFileSync(`${moved}.1`, 'utf8')).toBe('"before"\n"between"\n');
+    expect(readFileSync(moved, 'utf8')).toBe('"after"\n');
+    expect(readFileSync(same, 'utf8')).toBe('"before"\n"between"\n"after"\n');
+    expect(sinks.counts()).toEqual({ 'file written': 6 });
+    expect(sinks.faults).toEqual([]);
+  });
+
+  it('goes on in the old file where the new one cannot be opened', async () => {
+    const inner = join(folder, 'inner');
+    mkdirSync(inner);
+    const sinks = openCounted([{ file: join(inner, 'audit.jsonl') }]);
+    renameSync(inner, join(folder, 'other'));
+    await sinks.reopen();
+    expect(sinks.faults).toEqual([{ sink: 'file', code: 'audit_sink' }]);
+    sinks.write('{}');
+    await sinks.close();
+    expect(readFileSync(join(folder, 'other/audit.jsonl'), 'utf8')).toBe('{}\n');
   });
 
   it('is written without waiting for more records or the end', async () => {

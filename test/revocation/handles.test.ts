@@ -4,9 +4,12 @@ import type { AccessToken, Possession } from '../../src/exchange.ts';
 import {
   agentHandle,
   createHandlesOf,
+  delegationHandle,
   handlesOf,
+  issuerHandle,
   jktHandle,
   jtiHandle,
+  ownerHandle,
   subjectHandle,
 } from '../../src/revocation/handles.ts';
 
@@ -40,14 +43,15 @@ function possession(jkt: string | null): Possession {
 }
 
 describe('the handles of a request', () => {
-  test('are its token, agent, client, subject with and without issuer, and key', () => {
-    expect(new Set(handlesOf(accessToken(), possession('key-1')))).toEqual(
+  test('are its token and issuer, agent, client, subject with and without issuer, and key', () => {
+    expect(new Set(handlesOf(accessToken(), possession('key-1'), []))).toEqual(
       new Set([
         jtiHandle(issuer, 'jti-1'),
         agentHandle('agent-7'),
         agentHandle('client-1'),
         subjectHandle('alice', null),
         subjectHandle('alice', issuer),
+        issuerHandle(issuer),
         jktHandle('key-1'),
       ]),
     );
@@ -60,7 +64,7 @@ describe('the handles of a request', () => {
       profile: '',
       verified: index === 0,
     }));
-    const handles = handlesOf(accessToken({ actors }), possession(null));
+    const handles = handlesOf(accessToken({ actors }), possession(null), []);
     expect(handles.filter((handle) => handle.startsWith('["agent"'))).toEqual([
       agentHandle('agent-7'),
       agentHandle('client-1'),
@@ -72,23 +76,60 @@ describe('the handles of a request', () => {
 
   test('hold the key that the token names, even when another way of possession was proved', () => {
     const bound = accessToken({ confirmation: { jkt: 'key-1', x5t: 'cert-1' } });
-    expect(handlesOf(bound, possession(null))).toContain(jktHandle('key-1'));
-    expect(handlesOf(bound, possession('key-1')).filter((handle) => handle === jktHandle('key-1'))).toHaveLength(1);
+    expect(handlesOf(bound, possession(null), [])).toContain(jktHandle('key-1'));
+    expect(handlesOf(bound, possession('key-1'), []).filter((handle) => handle === jktHandle('key-1'))).toHaveLength(1);
+  });
+
+  test('hold every owner, and follow a change of them', () => {
+    const cachedHandlesOf = createHandlesOf();
+    const token = accessToken();
+    const owned = (owners: readonly string[]) => cachedHandlesOf(token, possession(null), owners);
+    expect(owned(['alice', 'bob'])).toEqual(expect.arrayContaining([ownerHandle('alice'), ownerHandle('bob')]));
+    expect(owned(['bob'])).not.toContain(ownerHandle('alice'));
+    expect(owned([]).some((handle) => handle.startsWith('["owner"'))).toBe(false);
+  });
+
+  test('hold what the token was issued under: delegation, mission, transaction and login', () => {
+    const claims = { delegation_id: 'd-1', mission: { id: 'm-1' }, txn: 't-1', sid: 's-1' };
+    const handles = handlesOf(accessToken({ claims }), possession(null), []);
+    for (const id of ['d-1', 'm-1', 't-1', 's-1']) expect(handles).toContain(delegationHandle(id));
+    const odd = { delegation_id: 7, mission: 'm-1', txn: '', sid: null };
+    const none = handlesOf(accessToken({ claims: odd }), possession(null), []);
+    expect(none.some((handle) => handle.startsWith('["delegation"'))).toBe(false);
+  });
+
+  test('hold the addresses and numbers by which others name the subject', () => {
+    const claims = { email: 'Alice@Example.com', phone_number: '+12065550100' };
+    const handles = handlesOf(accessToken({ subject: 'Al@Example.com', claims }), possession(null), []);
+    for (const name of ['Al@Example.com', 'al@example.com', 'ALICE@example.com', '+12065550100']) {
+      expect(handles).toContain(subjectHandle(name, null));
+      // A transmitter that speaks for one issuer only names its subjects by address too.
+      expect(handles).toContain(subjectHandle(name, issuer));
+      expect(handles).not.toContain(subjectHandle(name, 'https://other.example'));
+    }
+  });
+
+  test('are the same however the address of an owner or a subject is written, and only of an address', () => {
+    expect(handlesOf(accessToken(), possession(null), ['Ann@Example.com'])).toContain(ownerHandle('ann@example.COM'));
+    expect(subjectHandle('Ann@Example.com', issuer)).toBe(subjectHandle('ann@example.com', issuer));
+    expect(ownerHandle('Ann')).not.toBe(ownerHandle('ann'));
+    expect(subjectHandle('Ann', null)).not.toBe(subjectHandle('ann', null));
+    expect(agentHandle('Agent@7')).not.toBe(agentHandle('agent@7'));
   });
 
   test('hold no key where there is none', () => {
-    expect(handlesOf(accessToken(), possession(null)).some((handle) => handle.startsWith('["jkt"'))).toBe(false);
+    expect(handlesOf(accessToken(), possession(null), []).some((handle) => handle.startsWith('["jkt"'))).toBe(false);
   });
 
   test('are computed once a token and key, and never mixed up between keys or tokens', () => {
     const cachedHandlesOf = createHandlesOf();
     const token = accessToken();
-    const first = cachedHandlesOf(token, possession('key-1'));
-    expect(cachedHandlesOf(token, possession('key-1'))).toBe(first);
-    expect(cachedHandlesOf(token, possession('key-2'))).toContain(jktHandle('key-2'));
-    expect(cachedHandlesOf(token, possession('key-2'))).not.toContain(jktHandle('key-1'));
-    expect(cachedHandlesOf(token, possession(null))).not.toContain(jktHandle('key-2'));
-    expect(cachedHandlesOf(accessToken({ jti: 'jti-2' }), possession('key-1'))).not.toContain(
+    const first = cachedHandlesOf(token, possession('key-1'), []);
+    expect(cachedHandlesOf(token, possession('key-1'), [])).toBe(first);
+    expect(cachedHandlesOf(token, possession('key-2'), [])).toContain(jktHandle('key-2'));
+    expect(cachedHandlesOf(token, possession('key-2'), [])).not.toContain(jktHandle('key-1'));
+    expect(cachedHandlesOf(token, possession(null), [])).not.toContain(jktHandle('key-2'));
+    expect(cachedHandlesOf(accessToken({ jti: 'jti-2' }), possession('key-1'), [])).not.toContain(
       jtiHandle(issuer, 'jti-1'),
     );
     expect(Object.isFrozen(first)).toBe(true);
@@ -108,6 +149,9 @@ describe('a handle', () => {
     fc.tuple(fc.constant('agent' as const), part),
     fc.tuple(fc.constant('subject' as const), part, fc.option(part)),
     fc.tuple(fc.constant('jkt' as const), part),
+    fc.tuple(fc.constant('owner' as const), part),
+    fc.tuple(fc.constant('issuer' as const), part),
+    fc.tuple(fc.constant('delegation' as const), part),
   );
   type Named = typeof named extends fc.Arbitrary<infer T> ? T : never;
 
@@ -121,6 +165,12 @@ describe('a handle', () => {
         return subjectHandle(one[1], one[2]);
       case 'jkt':
         return jktHandle(one[1]);
+      case 'owner':
+        return ownerHandle(one[1]);
+      case 'issuer':
+        return issuerHandle(one[1]);
+      case 'delegation':
+        return delegationHandle(one[1]);
     }
   }
 
@@ -147,11 +197,19 @@ describe('a handle', () => {
       subjectHandle('a', null),
       agentHandle('a'),
       jktHandle('a'),
+      ownerHandle('a'),
+      issuerHandle('a'),
+      delegationHandle('a'),
     ];
     expect(new Set(handles).size).toBe(handles.length);
   });
 
   function isSame(a: Named, b: Named): boolean {
-    return a.length === b.length && a.every((item, i) => item === b[i]);
+    return a.length === b.length && a.every((item, i) => written(a, item, i) === written(b, b[i], i));
+  }
+
+  function written([kind]: Named, item: string | null | undefined, at: number): string | null | undefined {
+    const isName = at === 1 && (kind === 'subject' || kind === 'owner');
+    return isName && item?.includes('@') === true ? item.toLowerCase() : item;
   }
 });

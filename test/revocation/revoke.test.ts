@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { StoreFault } from '../../src/errors.ts';
-import { agentHandle, jktHandle, jtiHandle, subjectHandle } from '../../src/revocation/handles.ts';
+import {
+  agentHandle,
+  delegationHandle,
+  issuerHandle,
+  jktHandle,
+  jtiHandle,
+  ownerHandle,
+  subjectHandle,
+} from '../../src/revocation/handles.ts';
 import { createRevocations, isRevocationProblem, revocationView } from '../../src/revocation/revoke.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { RevocationEntry } from '../../src/store/port.ts';
@@ -13,19 +21,33 @@ const reason = 'laptop stolen';
 function open() {
   let made = 0;
   const store = createMemoryStore({ clock: () => nowMs });
-  const revocations = createRevocations({ store, clock: () => nowMs, newId: () => `id-${++made}` });
-  const isRevoked = async (handle: string) =>
-    (await store.check({ nowMs, handles: [handle], singleUse: null, meters: [] })).revokedIndex === 0;
-  return { store, revocations, isRevoked };
+  const told: string[] = [];
+  const revocations = createRevocations({
+    store,
+    clock: () => nowMs,
+    newId: () => `id-${++made}`,
+    issuers: [issuer, 'https://second.example.com'],
+    onChange: (action, { id }, by) => told.push(`${action} ${id} by ${by}`),
+    sync: async () => {
+      told.push('sync');
+    },
+    hold: ({ id }) => told.push(`hold ${id}`) < 3,
+  });
+  const isRevoked = async (handle: string, issuedAtMs = nowMs - 60_000) =>
+    (await store.check({ nowMs, handles: [handle], issuedAtMs, singleUse: null, meters: [] })).revokedIndex === 0;
+  const list = async () => (await revocations.list({ limit: 100, cursor: null })).entries;
+  return { store, revocations, isRevoked, list, told };
 }
 
 function entryOf(result: Awaited<ReturnType<ReturnType<typeof open>['revocations']['create']>>): RevocationEntry {
   if (isRevocationProblem(result)) throw new Error(result.problems.join('; '));
-  return result;
+  const [entry, ...more] = result;
+  if (entry === undefined || more.length > 0) throw new Error(`${result.length} entries`);
+  return entry;
 }
 
 describe('making a revocation', () => {
-  test.each([
+  test.each<readonly [string, object, string, object]>([
     ['jti', { jti: 'j-1', issuer }, jtiHandle(issuer, 'j-1'), { kind: 'jti', value: 'j-1', issuer }],
     ['agent', { agent: 'agent-7' }, agentHandle('agent-7'), { kind: 'agent', value: 'agent-7', issuer: null }],
     ['subject', { subject: 'alice' }, subjectHandle('alice', null), { kind: 'subject', value: 'alice', issuer: null }],
@@ -36,8 +58,35 @@ describe('making a revocation', () => {
       { kind: 'subject', value: 'alice', issuer },
     ],
     ['jkt', { jkt }, jktHandle(jkt), { kind: 'jkt', value: jkt, issuer: null }],
+    ['owner', { owner: 'bob' }, ownerHandle('bob'), { kind: 'owner', value: 'bob', issuer: null }],
+    ['delegation', { delegation: 'd-1' }, delegationHandle('d-1'), { kind: 'delegation', value: 'd-1', issuer: null }],
+    ...(
+      [
+        [{ format: 'iss_sub', iss: issuer, sub: 'alice' }, subjectHandle('alice', issuer), 'alice', issuer],
+        [{ format: 'opaque', id: 'alice' }, subjectHandle('alice', null), 'alice', null],
+        [{ format: 'email', email: 'Al@Example.com' }, subjectHandle('al@example.com', null), 'al@example.com', null],
+        [{ format: 'account', uri: 'acct:Al@a.example' }, subjectHandle('al@a.example', null), 'al@a.example', null],
+        [{ format: 'phone_number', phone_number: '+1206' }, subjectHandle('+1206', null), '+1206', null],
+        [{ format: 'did', url: 'did:example:1' }, subjectHandle('did:example:1', null), 'did:example:1', null],
+        [
+          { format: 'uri', uri: 'https://u.example/1' },
+          subjectHandle('https://u.example/1', null),
+          'https://u.example/1',
+          null,
+        ],
+      ] as const
+    ).map(
+      ([sub_id, handle, value, of]) =>
+        [`sub_id of format ${sub_id.format}`, { sub_id }, handle, { kind: 'subject', value, issuer: of }] as const,
+    ),
+    [
+      'sub_id of format jwt_id',
+      { sub_id: { format: 'jwt_id', iss: issuer, jti: 'j-1' } },
+      jtiHandle(issuer, 'j-1'),
+      { kind: 'jti', value: 'j-1', issuer },
+    ],
   ])('puts the handle of a %s in the store', async (_, body, handle, fields) => {
-    const { revocations, isRevoked } = open();
+    const { revocations, isRevoked, list, told } = open();
     const entry = entryOf(await revocations.create({ ...body, reason }, 'alice'));
     expect(entry).toEqual({
       id: 'id-1',
@@ -46,13 +95,38 @@ describe('making a revocation', () => {
       reason,
       author: 'alice',
       createdAtMs: nowMs,
+      issuedBeforeMs: null,
       expiresAtMs: null,
     });
+    expect(told).toEqual(['revoked id-1 by alice', 'sync']);
     expect(await isRevoked(handle)).toBe(true);
-    expect(await revocations.list()).toEqual([entry]);
-    expect(await revocations.lift('id-1')).toEqual(entry);
+    expect(await list()).toEqual([entry]);
+    expect(await revocations.lift('id-1', 'kim')).toEqual(entry);
     expect(await isRevoked(handle)).toBe(false);
-    expect(await revocations.lift('id-1')).toBeNull();
+    expect(await revocations.lift('id-1', 'kim')).toBeNull();
+    expect(told.slice(2, 4)).toEqual(['lifted id-1 by kim', 'sync']);
+  });
+
+  test('revokes what an issuer issued before a time, and nothing newer', async () => {
+    const { revocations, isRevoked } = open();
+    const body = { issuer, issued_before: '2026-11-22T11:59:30Z', reason };
+    const entry = entryOf(await revocations.create(body, 'alice'));
+    expect(entry).toMatchObject({ kind: 'issuer', value: issuer, issuer: null, issuedBeforeMs: nowMs - 30_000 });
+    const handle = issuerHandle(issuer);
+    expect([await isRevoked(handle, nowMs - 30_001), await isRevoked(handle, nowMs - 30_000)]).toEqual([true, false]);
+    expect(revocationView(entry)).toMatchObject({ issuer, issued_before: '2026-11-22T11:59:30.000Z' });
+  });
+
+  test('makes an entry for each alias of a subject', async () => {
+    const { revocations, isRevoked } = open();
+    const identifiers = [
+      { format: 'iss_sub', iss: issuer, sub: 'alice' },
+      { format: 'email', email: 'alice@example.com' },
+    ];
+    const entries = await revocations.create({ sub_id: { format: 'aliases', identifiers }, reason }, 'alice');
+    expect(entries).toMatchObject([{ id: 'id-1' }, { id: 'id-2' }]);
+    expect(await isRevoked(subjectHandle('alice', issuer))).toBe(true);
+    expect(await isRevoked(subjectHandle('alice@example.com', null))).toBe(true);
   });
 
   test.each([
@@ -105,24 +179,46 @@ describe('refusing a revocation', () => {
     ['an expiry that is a number', { agent: 'a', reason, expires_at: 1_900_000_000 }, /^expires_at must be a string/],
     ['an unknown key', { agent: 'a', reason, expire: '1h' }, /unknown key "expire"/],
     [
-      'an owner',
-      { owner: 'bob', reason },
-      /^owner is not supported: this version revokes by jti .*agent, subject and jkt/,
+      'an unknown issuer of a token',
+      { jti: 'j', issuer: 'https://elsewhere.example', reason },
+      /^no such issuer; configured/,
     ],
-    ['a delegation', { delegation: 'd', reason }, /^delegation is not supported/],
-    ['a sub_id', { sub_id: { format: 'opaque', id: 'x' }, reason }, /^sub_id is not supported/],
+    ['an unknown issuer of a subject', { subject: 's', issuer: `${issuer}/`, reason }, /^no such issuer; configured/],
     [
-      'an issuer up to a time',
-      { issuer, issued_before: '2026-01-01T00:00:00Z', reason },
-      /^issued_before is not supported/,
+      'an unknown issuer',
+      { issuer: 'x', issued_before: '2026-01-01T00:00:00Z', reason },
+      /^no such issuer; configured/,
+    ],
+    ['a token issued before a time', { jti: 'j', issuer, issued_before: '2026-01-01T00:00:00Z', reason }, /no meaning/],
+    ['a time that is none', { agent: 'a', issued_before: 'yesterday', reason }, /^issued_before must be an RFC 3339/],
+    [
+      'a time before time',
+      { agent: 'a', issued_before: '1969-01-01T00:00:00Z', reason },
+      /^issued_before must be after/,
+    ],
+    ['an owner with issuer', { owner: 'o', issuer, reason }, /no meaning with owner/],
+    ['a delegation with issuer', { delegation: 'd', issuer, reason }, /no meaning with delegation/],
+    ['a sub_id with issuer', { sub_id: { format: 'opaque', id: 'x' }, issuer, reason }, /no meaning with sub_id/],
+    ['a sub_id beside a handle', { sub_id: { format: 'opaque', id: 'x' }, agent: 'a', reason }, /exactly one of/],
+    ['a sub_id that is text', { sub_id: 'alice', reason }, /^sub_id must be an object/],
+    ['a sub_id without format', { sub_id: { id: 'x' }, reason }, /^sub_id.format must be one of account/],
+    ['a sub_id of unknown format', { sub_id: { format: '__proto__', id: 'x' }, reason }, /^sub_id.format must be/],
+    ['a sub_id without its member', { sub_id: { format: 'email', id: 'x' }, reason }, /must have email/],
+    ['a sub_id with an empty member', { sub_id: { format: 'opaque', id: '' }, reason }, /must have id/],
+    ['a sub_id of another issuer', { sub_id: { format: 'iss_sub', iss: 'x', sub: 'y' }, reason }, /no such issuer/],
+    ['aliases of none', { sub_id: { format: 'aliases', identifiers: [] }, reason }, /a list of 1 to 16/],
+    [
+      'aliases of aliases',
+      { sub_id: { format: 'aliases', identifiers: [{ format: 'aliases', identifiers: [] }] }, reason },
+      /^sub_id.format must be/,
     ],
   ];
 
   test.each(cases)('%s', async (_, body, problem) => {
-    const { revocations } = open();
+    const { revocations, list } = open();
     const result = await revocations.create(body, 'alice');
     expect(result).toEqual({ problems: [expect.stringMatching(problem)] });
-    expect(await revocations.list()).toEqual([]);
+    expect(await list()).toEqual([]);
   });
 
   test('tells every problem at once', async () => {

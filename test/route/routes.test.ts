@@ -40,6 +40,7 @@ describe('createRoutes', () => {
       headersTimeoutMs: 30_000,
       bodyTimeoutMs: 300_000,
       forwardFields: [],
+      leakGuard: true,
       webSocket: false,
       endsAtTokenExpiry: false,
       allowInPath: [],

@@ -6,7 +6,7 @@ import { createMemoryStore } from '../../src/store/memory.ts';
 import type { CheckAnswer, CheckRequest, RevocationEntry, Store } from '../../src/store/port.ts';
 import { createRedisStore } from '../../src/store/redis.ts';
 import { uniquePrefix } from '../support/redis-server.ts';
-import { revocation, nowMs as startMs } from './samples.ts';
+import { firstPage, revocation, nowMs as startMs } from './samples.ts';
 
 const handles = ['a', 'b', 'c'];
 const proofs = ['p', 'q', 'r'];
@@ -21,6 +21,7 @@ const check = fc.record({
   advanceMs: fc.oneof(fc.integer({ min: 0, max: 3000 }), fc.integer({ min: 0, max: 90_000 })),
   lagMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 1000 })),
   handles: fc.subarray(handles),
+  issuedAgoMs: fc.integer({ min: 0, max: 120_000 }),
   proof: fc.option(fc.constantFrom(...proofs), { freq: 2 }),
   meters: fc.array(
     fc.record({
@@ -35,6 +36,8 @@ const revoke = fc.record({
   kind: fc.constant('revoke' as const),
   handle: fc.constantFrom(...handles),
   forMs: fc.option(fc.integer({ min: -1000, max: 60_000 })),
+  issuedBeforeMs: fc.option(fc.integer({ min: -60_000, max: 60_000 }), { freq: 2 }),
+  author: fc.constantFrom('kim', 'lee'),
 });
 const lift = fc.record({ kind: fc.constant('lift' as const), nth: fc.nat(20) });
 const list = fc.record({ kind: fc.constant('list' as const) });
@@ -47,15 +50,36 @@ type Hit = { readonly atMs: number; readonly key: string; readonly windowMs: num
 
 /** Knows everything and forgets nothing. Its counts are exact, so a store's may be one bucket's worth higher. */
 function createModel() {
-  const revoked = new Map<string, RevocationEntry>();
+  const revoked: RevocationEntry[] = [];
   const used = new Set<string>();
   const hits: Hit[] = [];
-  const inForce = (entry: RevocationEntry | undefined, nowMs: number) =>
-    entry !== undefined && (entry.expiresAtMs === null || entry.expiresAtMs > nowMs);
+  const inForce = (entry: RevocationEntry, nowMs: number) => entry.expiresAtMs === null || entry.expiresAtMs > nowMs;
+  const end = Number.POSITIVE_INFINITY;
+
+  /** An entry by the same author that revokes no more than the new one, and lasts no longer, gives way to it. */
+  function revoke(entry: RevocationEntry): void {
+    const isCovered = (other: RevocationEntry) =>
+      other.handle === entry.handle &&
+      other.author === entry.author &&
+      (other.issuedBeforeMs === null) === (entry.issuedBeforeMs === null) &&
+      (other.issuedBeforeMs ?? end) <= (entry.issuedBeforeMs ?? end) &&
+      (other.expiresAtMs ?? end) <= (entry.expiresAtMs ?? end);
+    const kept = revoked.filter((other) => !isCovered(other));
+    revoked.splice(0, revoked.length, ...kept, entry);
+  }
+
+  function lift(id: string): RevocationEntry | null {
+    const at = revoked.findIndex((entry) => entry.id === id);
+    return at < 0 ? null : (revoked.splice(at, 1)[0] ?? null);
+  }
 
   function assertAnswer(asked: CheckRequest, answer: CheckAnswer): void {
-    const { nowMs } = asked;
-    expect(answer.revokedIndex).toBe(asked.handles.findIndex((handle) => inForce(revoked.get(handle), nowMs)));
+    const { nowMs, issuedAtMs } = asked;
+    const covers = (entry: RevocationEntry, handle: string) =>
+      entry.handle === handle && inForce(entry, nowMs) && issuedAtMs < (entry.issuedBeforeMs ?? end);
+    expect(answer.revokedIndex).toBe(
+      asked.handles.findIndex((handle) => revoked.some((entry) => covers(entry, handle))),
+    );
     const isReplay = answer.revokedIndex < 0 && asked.singleUse !== null && used.has(asked.singleUse.key);
     expect(answer.isReplay).toBe(isReplay);
     const isCounted = answer.revokedIndex < 0 && !isReplay;
@@ -78,7 +102,7 @@ function createModel() {
     }
   }
 
-  return { revoked, inForce, assertAnswer };
+  return { revoked, revoke, lift, inForce, assertAnswer };
 }
 
 type History = typeof history extends fc.Arbitrary<infer Steps> ? Steps : never;
@@ -94,7 +118,8 @@ async function tell(steps: History, redis: Store, clock: { timeMs: number }): Pr
       const asked: CheckRequest = {
         nowMs: clock.timeMs - step.lagMs,
         handles: step.handles,
-        singleUse: step.proof === null ? null : { key: step.proof, lifetimeMs },
+        issuedAtMs: clock.timeMs - step.issuedAgoMs,
+        singleUse: step.proof === null ? null : { key: step.proof, lifetimeMs, madeAtMs: clock.timeMs },
         meters: step.meters,
       };
       const answer = await memory.check(asked);
@@ -102,23 +127,25 @@ async function tell(steps: History, redis: Store, clock: { timeMs: number }): Pr
       model.assertAnswer(asked, answer);
     } else if (step.kind === 'revoke') {
       const expiresAtMs = step.forMs === null ? null : clock.timeMs + step.forMs;
-      const { handle } = step;
-      const entry = revocation({ id: `r-${ids.length}`, handle, createdAtMs: clock.timeMs, expiresAtMs });
+      const { handle, author } = step;
+      const issuedBeforeMs = step.issuedBeforeMs === null ? null : clock.timeMs + step.issuedBeforeMs;
+      const id = `r-${ids.length}`;
+      const entry = revocation({ id, handle, author, createdAtMs: clock.timeMs, expiresAtMs, issuedBeforeMs });
       ids.push(entry.id);
       await Promise.all([memory.revoke(entry), redis.revoke(entry)]);
-      model.revoked.set(handle, entry);
+      model.revoke(entry);
     } else if (step.kind === 'lift') {
       const id = ids[step.nth] ?? 'r-none';
-      const known = [...model.revoked.values()].find((entry) => entry.id === id);
-      const lifted = known !== undefined && model.inForce(known, clock.timeMs) ? known : null;
+      const known = model.lift(id);
+      const lifted = known !== null && model.inForce(known, clock.timeMs) ? known : null;
       expect(await memory.lift(id)).toEqual(lifted);
       expect(await redis.lift(id)).toEqual(lifted);
-      if (known !== undefined) model.revoked.delete(known.handle);
     } else {
-      const listed = await memory.revocations(clock.timeMs);
-      expect(await redis.revocations(clock.timeMs)).toEqual(listed);
-      const inForce = [...model.revoked.values()].filter((entry) => model.inForce(entry, clock.timeMs));
-      expect(new Set(listed)).toEqual(new Set(inForce));
+      const page = { ...firstPage, nowMs: clock.timeMs };
+      const listed = await memory.revocations(page);
+      expect(await redis.revocations(page)).toEqual(listed);
+      const inForce = model.revoked.filter((entry) => model.inForce(entry, clock.timeMs));
+      expect(new Set(listed.entries)).toEqual(new Set(inForce));
     }
   }
 }

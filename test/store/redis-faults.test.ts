@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { uniquePrefix } from '../support/redis-server.ts';
 import { faultCode, open, recorder, serve, usable, waitMs } from './redis-under-test.ts';
-import { meter, nowMs, proof, request, revocation } from './samples.ts';
+import { firstPage, meter, proof, request, revocation } from './samples.ts';
 
 describe('a server that is gone', () => {
   test('is a fault at once for every method, and works again when it is back', async () => {
@@ -18,7 +18,8 @@ describe('a server that is gone', () => {
       store.check(request()),
       store.revoke(revocation()),
       store.lift('r-1'),
-      store.revocations(nowMs),
+      store.revocations(firstPage),
+      store.changes(null),
       store.ping(),
     ];
     for (const call of calls) expect(['redis_econnrefused', 'redis_disconnected']).toContain(await faultCode(call));
@@ -173,11 +174,13 @@ describe('a server that says no', () => {
     await usable(store);
     const admin = new Redis(server.url);
     onTestFinished(() => admin.disconnect());
-    await admin.set(`${prefix}{v1}:revocations`, 'x');
+    await admin.set(`${prefix}{v1}:revoked:handles`, 'x');
     expect(await faultCode(store.check(request({ handles: ['h'] })))).toBe('redis_wrongtype');
-    await admin.del(`${prefix}{v1}:revocations`);
-    await admin.hset(`${prefix}{v1}:revocation:entries`, 'h', '{"id":1}');
-    expect(await faultCode(store.revocations(nowMs))).toBe('redis_answer');
+    await admin.del(`${prefix}{v1}:revoked:handles`);
+    await admin.hset(`${prefix}{v1}:revoked:entries`, 'r-1', '{"id":1}');
+    expect(await faultCode(store.copy(null))).toBe('redis_answer');
+    await admin.zadd(`${prefix}{v1}:revoked:order`, 0, '0:r-1');
+    expect(await faultCode(store.revocations(firstPage))).toBe('redis_answer');
   });
 
   test('a user without the rights is a fault, and without INFO alone is only told of', async () => {

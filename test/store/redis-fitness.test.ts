@@ -5,7 +5,7 @@ import { createRedisStore } from '../../src/store/redis.ts';
 import { uniquePrefix } from '../support/redis-server.ts';
 import { faultCode, open, recorder, serve, usable, waitMs } from './redis-under-test.ts';
 import { bulk, startRespStub } from './resp-stub.ts';
-import { request, revocation } from './samples.ts';
+import { proof, request } from './samples.ts';
 
 describe('a server that is not fit', () => {
   const stub = async (info: string, script = bulk('[-1,0]')) => {
@@ -53,17 +53,72 @@ describe('a server that is not fit', () => {
     expect(await faultCode(store.check(request()))).toBe(code);
   });
 
-  test('one that may evict keys is used, with a warning', async () => {
-    const server = await serve({ extraArguments: ['--maxmemory-policy', 'allkeys-lru'] });
+  test('one that is a Sentinel is a fault by name', async () => {
+    const sentinel = await stub(bulk('redis_version:7.2.0\r\nredis_mode:sentinel\r\n'));
+    const store = open(sentinel.url);
+    await vi.waitFor(async () => expect(await faultCode(store.check(request()))).toBe('redis_sentinel'), waitMs);
+  });
+});
+
+describe('what is wrong with a server that is used nevertheless', () => {
+  /** What is warned of on connecting, once all of it is there: the clock is looked at last but told of with the rest. */
+  async function warningsOf(
+    options: { readonly extraArguments?: readonly string[]; readonly user?: readonly string[] },
+    clock: () => number = () => Date.now() + 60_000,
+  ) {
+    const server = await serve({ extraArguments: options.extraArguments ?? [] });
+    if (options.user !== undefined) {
+      const admin = new Redis(server.url);
+      onTestFinished(() => admin.disconnect());
+      await admin.call('ACL', 'SETUSER', 'default', ...options.user);
+    }
+    const { lines, logger } = recorder();
+    await usable(open(server.url, { logger, clock }));
+    await vi.waitFor(() => expect(checksIn(lines)).toContain('clock'), waitMs);
+    return lines.filter((line) => 'check' in line.fields);
+  }
+  const checksIn = (lines: readonly { readonly fields: object }[]) =>
+    lines.flatMap(({ fields }) => ('check' in fields ? [fields.check] : []));
+
+  const persistent = ['--appendonly', 'yes'];
+
+  test('is nothing for one that keeps what it is told, but for a clock that is a minute off', async () => {
+    expect(checksIn(await warningsOf({ extraArguments: persistent }))).toEqual(['clock']);
+  });
+
+  test.each([
+    ['may evict anything', ['--maxmemory-policy', 'allkeys-lru', ...persistent], 'eviction', 'revocations'],
+    ['may evict what expires', ['--maxmemory-policy', 'volatile-ttl', ...persistent], 'eviction', 'used twice'],
+    ['keeps nothing on disk', [], 'persistence', 'forgets every revocation'],
+    ['saves snapshots only', ['--save', '3600 1'], 'persistence', 'snapshots'],
+  ])('is told of one that %s', async (_, extraArguments, check, words) => {
+    const warnings = await warningsOf({ extraArguments });
+    expect(checksIn(warnings)).toEqual([check, 'clock']);
+    expect(warnings[0]?.message).toContain(words);
+  });
+
+  test.each([
+    [['-info'], ['info', 'clock']],
+    [['-config'], ['persistence', 'clock']],
+  ])('cannot be known all of with %s', async (user, checks) => {
+    const warnings = await warningsOf({ user });
+    expect(checksIn(warnings)).toEqual(checks);
+    expect(warnings[0]?.message).toContain('unchecked');
+  });
+
+  test('is told of once, however often the connection is made anew, and again when it is another', async () => {
+    const server = await serve();
     const { lines, logger } = recorder();
     const store = open(server.url, { logger });
     await usable(store);
-    expect(lines).toContainEqual(
-      expect.objectContaining({ level: 'warn', fields: expect.objectContaining({ policy: 'allkeys-lru' }) }),
-    );
-    const { lines: quiet, logger: other } = recorder();
-    await usable(open((await serve()).url, { logger: other }));
-    expect(quiet.map((line) => line.level)).toEqual(['info']);
+    const count = (check: string) => checksIn(lines).filter((one) => one === check).length;
+    await vi.waitFor(() => expect(count('persistence')).toBe(1), waitMs);
+    const admin = new Redis(server.url);
+    onTestFinished(() => admin.disconnect());
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lfu');
+    await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await vi.waitFor(() => expect(count('eviction')).toBe(1), waitMs);
+    expect(count('persistence')).toBe(1);
   });
 });
 
@@ -92,9 +147,9 @@ describe('the URL of a store', () => {
     const prefix = uniquePrefix();
     const store = open(`${server.url}/3`, { prefix });
     await usable(store);
-    await store.revoke(revocation());
+    await store.check(request({ singleUse: proof('p') }));
     const admin = new Redis(`${server.url}/3`);
     onTestFinished(() => admin.disconnect());
-    expect(await admin.zcard(`${prefix}{v1}:revocations`)).toBe(1);
+    expect(await admin.exists(`${prefix}{v1}:proof:p`)).toBe(1);
   });
 });

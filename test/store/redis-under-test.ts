@@ -18,7 +18,12 @@ export async function serve(options: RedisServerOptions = {}): Promise<RedisServ
 }
 
 export function open(url: string, options: Partial<RedisStoreOptions> = {}): Store {
-  const store = createRedisStore({ url, prefix: uniquePrefix(), timeoutMs: 2000, ...options });
+  return openAt({ url, ...options });
+}
+
+/** Where there is no one URL. */
+export function openAt(options: Partial<RedisStoreOptions>): Store {
+  const store = createRedisStore({ prefix: uniquePrefix(), timeoutMs: 2000, ...options });
   onTestFinished(() => store.close());
   return store;
 }

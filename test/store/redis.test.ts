@@ -1,9 +1,9 @@
 import { Redis } from 'ioredis';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
-import type { Store } from '../../src/store/port.ts';
+import type { FeedPosition, RevocationPage, Store } from '../../src/store/port.ts';
 import { createRedisStore, type RedisStoreOptions } from '../../src/store/redis.ts';
 import { uniquePrefix } from '../support/redis-server.ts';
-import { meter, nowMs, proof, request, revocation } from './samples.ts';
+import { firstPage, meter, nowMs, proof, request, revocation } from './samples.ts';
 import { storeContract } from './store.contract.ts';
 
 const redisUrl = inject('redisUrl');
@@ -66,14 +66,18 @@ describe('what the Redis store keeps', () => {
     expect(await observer().hlen(`${prefix}{v1}:meter:60000:calls:agent-7`)).toBeLessThanOrEqual(34);
   });
 
-  test('leaves nothing of a lifted or replaced revocation', async () => {
+  test('leaves nothing of a lifted or replaced revocation but that it happened', async () => {
     const prefix = uniquePrefix();
     const store = await open({ prefix });
     onTestFinished(() => store.close());
     await store.revoke(revocation({ id: 'r-1' }));
     await store.revoke(revocation({ id: 'r-2' }));
     await store.lift('r-2');
-    expect(await observer().keys(`${prefix}*`)).toEqual([]);
+    const redis = observer();
+    expect((await redis.keys(`${prefix}*`)).toSorted()).toEqual(
+      ['feed', 'lifted', 'meta'].map((name) => `${prefix}{v1}:revoked:${name}`),
+    );
+    expect(await redis.zrange(`${prefix}{v1}:revoked:lifted`, '0', '-1')).toEqual(['r-1', 'r-2']);
   });
 
   test('forgets an expired revocation an hour late, so that one fast clock cannot forget for all', async () => {
@@ -85,22 +89,31 @@ describe('what the Redis store keeps', () => {
     const redis = observer();
     clock.timeMs = nowMs + 3_600_999;
     await store.revoke(revocation({ id: 'r-2', handle: 'b' }));
-    expect(await redis.zcard(`${prefix}{v1}:revocations`)).toBe(2);
+    expect(await redis.hlen(`${prefix}{v1}:revoked:handles`)).toBe(2);
     clock.timeMs = nowMs + 3_601_000;
     await store.revoke(revocation({ id: 'r-3', handle: 'b' }));
-    expect(await redis.zrange(`${prefix}{v1}:revocations`, '0', '-1')).toEqual(['b']);
-    expect(await redis.hkeys(`${prefix}{v1}:revocation:entries`)).toEqual(['b']);
-    expect(await redis.hgetall(`${prefix}{v1}:revocation:ids`)).toEqual({ 'r-3': 'b' });
+    expect(await redis.hkeys(`${prefix}{v1}:revoked:handles`)).toEqual(['b']);
+    expect(await redis.hkeys(`${prefix}{v1}:revoked:entries`)).toEqual(['r-3']);
+    expect(await redis.zcard(`${prefix}{v1}:revoked:order`)).toBe(1);
+    expect(await redis.exists(`${prefix}{v1}:revoked:expiries`)).toBe(0);
   });
 
-  test('lists more entries than one piece of the scan holds', async () => {
+  test('copies more entries than one piece of the scan holds', async () => {
     const store = await open();
     onTestFinished(() => store.close());
     const entries = Array.from({ length: 1300 }, (_, i) =>
       revocation({ id: `r-${i}`, handle: `h-${i}`, createdAtMs: nowMs + i }),
     );
     await Promise.all(entries.map((entry) => store.revoke(entry)));
-    expect(await store.revocations(nowMs)).toEqual(entries.reverse());
+    const copied = new Map<string, unknown>();
+    for (let cursor: string | null = null, isFirst = true; isFirst || cursor !== null; isFirst = false) {
+      const page: RevocationPage = await store.copy(cursor);
+      for (const entry of page.entries) copied.set(entry.id, entry);
+      cursor = page.next;
+    }
+    expect([...copied.keys()].toSorted()).toEqual(entries.map(({ id }) => id).toSorted());
+    expect(copied.get('r-7')).toEqual(entries[7]);
+    expect((await store.revocations({ ...firstPage, limit: 5 })).entries).toEqual(entries.slice(-5).reverse());
   });
 
   test('keeps stores under different prefixes apart', async () => {
@@ -110,6 +123,43 @@ describe('what the Redis store keeps', () => {
     const asked = request({ handles: ['h'], singleUse: proof('p'), meters: [meter()] });
     await one.check({ ...asked, handles: [] });
     expect(await two.check(asked)).toMatchObject({ revokedIndex: -1, isReplay: false, counts: [1] });
+  });
+});
+
+describe('a caller that has looked handles up itself', () => {
+  async function known() {
+    const store = await open();
+    onTestFinished(() => store.close());
+    await store.revoke(revocation({ id: 'r-1', handle: 'h' }));
+    const { position } = await store.changes(null);
+    const asked = async (knownAt: FeedPosition | null, handles = ['h', 'later']) =>
+      (await store.check(request({ handles, knownAt }))).revokedIndex;
+    return { store, position, asked };
+  }
+
+  test('is taken at its word where the set is what it was', async () => {
+    const { asked, position } = await known();
+    expect(await asked(position)).toBe(-1);
+    expect(await asked({ ...position })).toBe(-1);
+  });
+
+  test.each<readonly [string, (position: FeedPosition) => FeedPosition | null]>([
+    ['is none', () => null],
+    ['knows another generation', (position) => ({ ...position, generation: 'x' })],
+    ['knows another change', (position) => ({ ...position, head: 'x' })],
+    ['is behind', (position) => ({ ...position, sequence: position.sequence - 1 })],
+    ['is ahead', (position) => ({ ...position, sequence: position.sequence + 1 })],
+  ])('is not where it %s', async (_, change) => {
+    const { asked, position } = await known();
+    expect(await asked(change(position))).toBe(0);
+  });
+
+  test('is not once anything has changed, nor for others of the same turn that know less', async () => {
+    const { store, asked, position } = await known();
+    await store.revoke(revocation({ id: 'r-2', handle: 'later' }));
+    expect(await asked(position, ['later'])).toBe(0);
+    const { position: now } = await store.changes(null);
+    expect(await Promise.all([asked(now), asked(null), asked(position)])).toEqual([0, 0, 0]);
   });
 });
 

@@ -8,7 +8,7 @@ export const nowMs = 1_800_000_000_000;
 export const windowMs = 60_000;
 
 export function request(more: Partial<CheckRequest> = {}): CheckRequest {
-  return { nowMs, handles: [], singleUse: null, meters: [], ...more };
+  return { nowMs, handles: [], issuedAtMs: nowMs - 60_000, singleUse: null, meters: [], ...more };
 }
 
 export function meter(more: Partial<MeterHit> = {}): MeterHit {
@@ -16,8 +16,11 @@ export function meter(more: Partial<MeterHit> = {}): MeterHit {
 }
 
 export function proof(key: string, lifetimeMs = 60_000): NonNullable<CheckRequest['singleUse']> {
-  return { key, lifetimeMs };
+  return { key, lifetimeMs, madeAtMs: nowMs };
 }
+
+/** What a listing of everything begins with. */
+export const firstPage = { nowMs, limit: 1000, cursor: null };
 
 export function revocation(more: Partial<RevocationEntry> = {}): RevocationEntry {
   return {
@@ -26,6 +29,7 @@ export function revocation(more: Partial<RevocationEntry> = {}): RevocationEntry
     kind: 'agent',
     value: 'agent-7',
     issuer: null,
+    issuedBeforeMs: null,
     reason: 'key lost',
     author: 'security',
     createdAtMs: nowMs,

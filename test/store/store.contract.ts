@@ -4,7 +4,8 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { StoreFault } from '../../src/errors.ts';
 import type { CheckAnswer, Store } from '../../src/store/port.ts';
 import { meterContract } from './meters.contract.ts';
-import { meter, nowMs, proof, request, revocation } from './samples.ts';
+import { revocationContract } from './revocations.contract.ts';
+import { firstPage, meter, nowMs, proof, request, revocation } from './samples.ts';
 
 export type StoreUnderTest = {
   /** Two clients of the same store; the same one twice where a store has one client only. */
@@ -77,13 +78,13 @@ export function storeContract(open: (options: { maxRevocations: number }) => Pro
     test('compares handles exactly, whatever characters they hold', async () => {
       const { store } = await opened();
       const odd = ['', ' ', '\u0000', 'a\r\nb', '*', 'ü', 'u\u0308', '"\\', '\u{1f511}', 'x'.repeat(5000)];
-      for (const handle of odd) {
-        await store.revoke(revocation({ id: `r-${handle}`, handle }));
+      for (const [index, handle] of odd.entries()) {
+        await store.revoke(revocation({ id: `r-${index}`, handle }));
         const answers = await Promise.all(odd.map((candidate) => store.check(request({ handles: [candidate] }))));
         expect(answers.map((answer) => answer.revokedIndex === 0)).toEqual(
           odd.map((candidate) => candidate === handle),
         );
-        expect(await store.lift(`r-${handle}`)).toMatchObject({ handle });
+        expect(await store.lift(`r-${index}`)).toMatchObject({ handle });
       }
     });
 
@@ -96,7 +97,7 @@ export function storeContract(open: (options: { maxRevocations: number }) => Pro
       expect(await other.lift(entry.id)).toEqual(entry);
       expect(await store.check(request({ handles: ['h'] }))).toMatchObject({ revokedIndex: -1 });
       expect(await store.lift(entry.id)).toBeNull();
-      expect(await store.revocations(nowMs)).toEqual([]);
+      expect(await store.revocations(firstPage)).toEqual({ entries: [], next: null });
     });
 
     test('lifts an expired entry as if there were none', async () => {
@@ -105,12 +106,12 @@ export function storeContract(open: (options: { maxRevocations: number }) => Pro
       expect(await store.lift('r-1')).toBeNull();
     });
 
-    test('replaces the entry of a handle that is revoked again', async () => {
+    test('replaces the entry of a handle that is revoked again for longer', async () => {
       const { store } = await opened();
       await store.revoke(revocation({ id: 'r-old', handle: 'h', expiresAtMs: nowMs + 5 }));
       const renewed = revocation({ id: 'r-new', handle: 'h', reason: 'still lost' });
       await store.revoke(renewed);
-      expect(await store.revocations(nowMs)).toEqual([renewed]);
+      expect((await store.revocations(firstPage)).entries).toEqual([renewed]);
       expect(await store.lift('r-old')).toBeNull();
       expect(await store.check(request({ handles: ['h'], nowMs: nowMs + 10 }))).toMatchObject({ revokedIndex: 0 });
       expect(await store.lift('r-new')).toEqual(renewed);
@@ -125,8 +126,9 @@ export function storeContract(open: (options: { maxRevocations: number }) => Pro
         revocation({ id: 'r-d', handle: 'd', createdAtMs: nowMs - 9, expiresAtMs: nowMs }),
       ];
       for (const entry of entries) await store.revoke(entry);
-      expect((await other.revocations(nowMs)).map((entry) => entry.id)).toEqual(['r-c', 'r-b', 'r-a']);
-      expect((await other.revocations(nowMs + 1)).map((entry) => entry.id)).toEqual(['r-c', 'r-a']);
+      const listed = async (atMs: number) => (await other.revocations({ ...firstPage, nowMs: atMs })).entries;
+      expect((await listed(nowMs)).map((entry) => entry.id)).toEqual(['r-c', 'r-b', 'r-a']);
+      expect((await listed(nowMs + 1)).map((entry) => entry.id)).toEqual(['r-c', 'r-a']);
     });
 
     test('refuses an entry too many and keeps all in force; a known handle may still be renewed', async () => {
@@ -209,6 +211,7 @@ export function storeContract(open: (options: { maxRevocations: number }) => Pro
     });
   });
 
+  revocationContract(opened);
   meterContract(opened);
   boundaryContract(opened);
 }
@@ -243,6 +246,7 @@ function boundaryContract(opened: Opened): void {
         request({ singleUse: proof('p', Number.POSITIVE_INFINITY) }),
         request({ nowMs: Number.NaN }),
         request({ nowMs: nowMs + 0.5 }),
+        request({ issuedAtMs: Number.NaN }),
         request({ handles: Array.from({ length: 1001 }, String) }),
       ];
       for (const one of broken) await expect(store.check(one)).rejects.toBeInstanceOf(TypeError);
@@ -260,7 +264,10 @@ function boundaryContract(opened: Opened): void {
         store.check(request()),
         store.revoke(revocation()),
         store.lift('r-1'),
-        store.revocations(nowMs),
+        store.revocations(firstPage),
+        store.changes(null),
+        store.copy(null),
+        store.restore([], []),
         store.ping(),
       ];
       for (const attempt of await Promise.allSettled(attempts)) {

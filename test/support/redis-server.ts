@@ -6,7 +6,8 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync, writeFileSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,8 +28,10 @@ export type RedisServer = {
   resume(): void;
   /** Ends the process at once, as a crash would. Resolves when it is gone. */
   kill(): Promise<void>;
-  /** Starts again on the same port, empty. */
+  /** Starts again on the same port with what it has on disk, which without persistence is nothing. */
   restart(): Promise<void>;
+  /** The same, after everything on its disk is gone. */
+  restartEmpty(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -36,11 +39,16 @@ export type RedisServerOptions = {
   readonly password?: string;
   /** Makes this a read-only replica of the server on that port of this machine. */
   readonly replicaOfPort?: number;
+  /** Files, and whether it wants a certificate of its clients too. The port then takes TLS only. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly caFile: string; isMutual?: boolean };
+  /** The lines of a configuration file; with them it is a Sentinel. */
+  readonly sentinel?: readonly string[];
   /** More of the server's own arguments, such as `--maxmemory-policy allkeys-lru`. */
   readonly extraArguments?: readonly string[];
 };
 
 const startDeadlineMs = 15_000;
+const setpriv = '/usr/bin/setpriv';
 
 /** A prefix that no other test uses, acceptable as `store.prefix`. */
 export function uniquePrefix(): string {
@@ -67,13 +75,19 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   let running = await launch(port, folder, options);
   const secret = options.password === undefined ? '' : `:${encodeURIComponent(options.password)}@`;
   return {
-    url: `redis://${secret}127.0.0.1:${port}`,
+    url: `${options.tls === undefined ? 'redis' : 'rediss'}://${secret}127.0.0.1:${port}`,
     port,
     pause: () => running.signal('SIGSTOP'),
     resume: () => running.signal('SIGCONT'),
     kill: () => running.kill(),
     restart: async () => {
       await running.kill();
+      running = await launch(port, folder, options);
+    },
+    restartEmpty: async () => {
+      await running.kill();
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(folder);
       running = await launch(port, folder, options);
     },
     stop: async () => {
@@ -83,17 +97,23 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   };
 }
 
+/** Ends what a test has left running, whatever ends this process. */
+const living = new Set<() => void>();
+process.once('exit', () => {
+  for (const end of living) end();
+});
+
 type Running = { signal(name: NodeJS.Signals): void; kill(): Promise<void> };
 
 async function launch(port: number, folder: string, options: RedisServerOptions): Promise<Running> {
   // Debian keeps servers in sbin, which the PATH of an ordinary user may lack.
   const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin` };
-  const child = spawn('redis-server', serverArguments(port, folder, options), {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const command = ['redis-server', ...serverArguments(port, folder, options)];
+  // A test process that is killed runs nothing at its end; where there is setpriv, the kernel ends the server with it.
+  const [file = '', ...args] = existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL', ...command] : command;
+  const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const end = () => child.kill('SIGKILL');
-  process.once('exit', end);
+  living.add(end);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   let output = '';
   const ready = new Promise<void>((resolve, reject) => {
@@ -109,7 +129,7 @@ async function launch(port: number, folder: string, options: RedisServerOptions)
     child.once('exit', (code) => reject(new Error(`redis-server ended with ${code}:\n${output}`)));
     const read = (chunk: Buffer) => {
       output = (output + chunk.toString('utf8')).slice(-4096);
-      if (output.includes('eady to accept connections')) {
+      if (/eady to accept connections|Sentinel ID is/.test(output)) {
         clearTimeout(timer);
         resolve();
       }
@@ -130,20 +150,47 @@ async function launch(port: number, folder: string, options: RedisServerOptions)
     kill: async () => {
       end();
       await exited;
-      process.removeListener('exit', end);
+      living.delete(end);
     },
   };
 }
 
 function serverArguments(port: number, folder: string, options: RedisServerOptions): string[] {
-  const fixed = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no'];
+  if (options.sentinel !== undefined) {
+    const file = join(folder, 'sentinel.conf');
+    const ports = options.tls === undefined ? [`port ${port}`] : ['port 0', `tls-port ${port}`];
+    // A Sentinel writes what it has learnt into its file; a restart goes on from there.
+    if (!existsSync(file)) writeFileSync(file, [...ports, 'bind 127.0.0.1', ...options.sentinel, ''].join('\n'));
+    return [file, '--sentinel'];
+  }
+  const fixed = [
+    ...portArguments(port, options),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    folder,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    // A replica gets its copy at once.
+    '--repl-diskless-sync-delay',
+    '0',
+  ];
   const password = options.password === undefined ? [] : ['--requirepass', options.password];
   const replica =
     options.replicaOfPort === undefined ? [] : ['--replicaof', '127.0.0.1', String(options.replicaOfPort)];
   return [...fixed, '--daemonize', 'no', ...password, ...replica, ...(options.extraArguments ?? [])];
 }
 
-async function freePort(): Promise<number> {
+function portArguments(port: number, { tls }: RedisServerOptions): string[] {
+  if (tls === undefined) return ['--port', String(port)];
+  const files = ['--tls-cert-file', tls.certFile, '--tls-key-file', tls.keyFile, '--tls-ca-cert-file', tls.caFile];
+  const clients = tls.isMutual === true ? 'yes' : 'no';
+  return ['--port', '0', '--tls-port', String(port), ...files, '--tls-auth-clients', clients];
+}
+
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

@@ -40,6 +40,9 @@ rules:
     when: request.url_path == "/api/forbidden"
     effect: deny
     message: Nobody gets this.
+  - id: unlike-itself
+    when: request.url_path == "/api/unlike" && drift.score >= 0.0
+    effect: deny
   - id: five-a-minute
     when: request.url_path == "/api/metered" && rate.calls > 5
     effect: throttle
@@ -59,6 +62,7 @@ export type SidecarOptions = {
   /** Merged over the one route. */
   readonly route?: object;
   readonly rules?: string;
+  readonly enforcement?: 'enforce' | 'shadow';
   readonly clock?: () => number;
 };
 
@@ -206,7 +210,9 @@ function configurationOf(options: SidecarOptions, places: { issuer: string; upst
     admin: { address: '127.0.0.1:0', ...config.admin },
     store: options.store ?? stores.memory(),
     issuers: [{ issuer: places.issuer, ...config.issuer }],
+    agents: { ...config.agents },
     proof: { ...config.proof },
+    signals: { ...config.signals },
     routes: [
       {
         name: 'api',
@@ -225,11 +231,15 @@ function configurationOf(options: SidecarOptions, places: { issuer: string; upst
         ...config.credential,
       },
     },
-    meters: { calls: { by: 'agent.id', window: '1m' } },
+    meters: { calls: { by: 'agent.id', window: '1m' }, ...config.meters },
+    drift: { ...config.drift },
     rules: ['rules.yaml'],
+    enforcement: options.enforcement,
+    revocation: { ...config.revocation },
     reason: { ...config.reason },
     audit: { sinks: [{ file: 'audit.jsonl' }], ...config.audit },
     limits: { ...config.limits },
     shutdown: { delay: '0s', deadline: '2s', ...config.shutdown },
+    reload: { ...config.reload },
   };
 }

@@ -1,0 +1,157 @@
+/** Schonlau's masquerade set: each user is an agent, each command a request; some blocks of 100 are someone else's. */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Agent, createAgent } from '../../src/behaviour/drift/agent.ts';
+import { createDrift, type Drift, type DriftOptions } from '../../src/behaviour/drift/drift.ts';
+import type { Fleet } from '../../src/behaviour/drift/fleet.ts';
+import type { Judgement } from '../../src/behaviour/drift/judgement.ts';
+import type { Outcome } from '../../src/behaviour/drift/learn.ts';
+import { median, percent, type Row } from './figures.ts';
+
+export const blockSize = 100;
+export const trained = 5000;
+/** Calls after a take-over that say nothing of false alarms: an agent found hijacked is blocked by then. */
+const aftermath = 100;
+/** One request every half minute: 5,000 take a day and three quarters. */
+const intervalMs = 30_000;
+const beginMs = Date.UTC(2026, 0, 5);
+
+export type User = {
+  readonly name: string;
+  readonly commands: readonly string[];
+  /** Whether a block after the first 5,000 commands is someone else's. */
+  readonly isForeign: readonly boolean[];
+};
+
+export function loadUsers(folder: string): User[] {
+  const path = join(folder, 'schonlau');
+  const words = (name: string) => readFileSync(join(path, name), 'utf8').trim().split('\n');
+  const labels = words('labels.txt').map((line) => line.trim().split(/\s+/));
+  const files = readdirSync(path).filter((name) => name !== 'labels.txt' && name.endsWith('.txt'));
+  return files.toSorted().map((name, column) => ({
+    name,
+    commands: words(name),
+    isForeign: labels.map((line) => line[column] === '1'),
+  }));
+}
+
+export function atMs(index: number): number {
+  return beginMs + index * intervalMs;
+}
+
+export const secret = Buffer.alloc(32, 7);
+
+/** Latching is off where detectors are compared: it ends the test of an agent until a person speaks. */
+export function openDrift(fleet: Fleet, options: Partial<DriftOptions> = {}): Drift {
+  const { settings, ...rest } = options;
+  return createDrift({ secret, fleet, settings: { alarmsMax: Number.POSITIVE_INFINITY, ...settings }, ...rest });
+}
+
+export function run(
+  drift: Drift,
+  agent: Agent,
+  command: string,
+  index: number,
+  outcome: Outcome = 'allowed',
+): Judgement {
+  const judgement = drift.judge(agent, { action: command, session: null, atMs: atMs(index), destinations: [] });
+  drift.learn(agent, judgement, outcome);
+  return judgement;
+}
+
+export type Training = {
+  readonly history?: number;
+  readonly outcome?: Outcome;
+  /** Whether what is learned fills the fleet. */
+  readonly learnsFleet?: boolean;
+  /** Requests before the first, which put batches out of step with the blocks. */
+  readonly ahead?: number;
+};
+
+/** Every user's first 5,000 commands, block by block in turn, so that the fleet fills evenly. */
+export function train(users: readonly User[], fleet: Fleet, training: Training = {}): Agent[] {
+  const { history = trained, outcome = 'confirmed', learnsFleet = true, ahead = 0 } = training;
+  const drift = openDrift(fleet, { learnsFleet });
+  const agents = users.map(({ name }) => createAgent(name));
+  for (let begin = -ahead; begin < history; begin += blockSize) {
+    for (const [at, user] of users.entries()) {
+      const agent = agents[at];
+      if (agent === undefined) continue;
+      for (let index = begin; index < Math.min(history, begin + blockSize); index++) {
+        run(drift, agent, user.commands[Math.abs(index)] ?? '', index, outcome);
+      }
+    }
+  }
+  return agents;
+}
+
+export type TakeOver = { readonly calls: number; readonly foundAfter: number };
+
+export type Masquerade = {
+  readonly blocks: readonly Row[];
+  readonly benign: number;
+  readonly falseAlarms: { readonly at99: number; readonly at999: number; readonly episodes: number };
+  /** Percent of each identity's benign requests at 0.99 or more. */
+  readonly byIdentity: readonly number[];
+  readonly takeOvers: readonly TakeOver[];
+};
+
+/** Both protocols in one pass: blocks by `sustained` at their end, requests by `score`. */
+export function masquerade(users: readonly User[], agents: readonly Agent[], fleet: Fleet): Masquerade {
+  const drift = openDrift(fleet, { learnsFleet: false });
+  const blocks: Row[] = [];
+  const takeOvers: TakeOver[] = [];
+  const byIdentity: number[] = [];
+  let [benign, at99, at999, episodes] = [0, 0, 0, 0];
+  for (const [at, user] of users.entries()) {
+    const agent = agents[at];
+    if (agent === undefined) continue;
+    let [own, ownAlarms, lastAlarm, quietUntil] = [0, 0, -blockSize, 0];
+    let takeOver: { since: number; foundAfter: number } | null = null;
+    for (let index = trained; index < user.commands.length; index++) {
+      const judgement = run(drift, agent, user.commands[index] ?? '', index);
+      const isForeign = user.isForeign[Math.floor((index - trained) / blockSize)] === true;
+      if ((index + 1) % blockSize === 0) blocks.push({ score: judgement.sustainedValue, isHit: isForeign });
+      if (isForeign) {
+        takeOver ??= { since: index, foundAfter: Number.POSITIVE_INFINITY };
+        if (judgement.score >= 0.99) takeOver.foundAfter = Math.min(takeOver.foundAfter, index - takeOver.since + 1);
+        continue;
+      }
+      if (takeOver !== null) {
+        takeOvers.push({ calls: index - takeOver.since, foundAfter: takeOver.foundAfter });
+        takeOver = null;
+        quietUntil = index + aftermath;
+      }
+      if (index < quietUntil) continue;
+      own++;
+      if (judgement.score >= 0.999) at999++;
+      if (judgement.score < 0.99) continue;
+      ownAlarms++;
+      if (index - lastAlarm > 25) episodes++;
+      lastAlarm = index;
+    }
+    if (takeOver !== null) {
+      takeOvers.push({ calls: user.commands.length - takeOver.since, foundAfter: takeOver.foundAfter });
+    }
+    benign += own;
+    at99 += ownAlarms;
+    byIdentity.push(percent(ownAlarms, own));
+  }
+  return { blocks, benign, falseAlarms: { at99, at999, episodes }, byIdentity, takeOvers };
+}
+
+export function foundWithin(takeOvers: readonly TakeOver[], calls: number): number {
+  return percent(takeOvers.filter(({ foundAfter }) => foundAfter <= calls).length, takeOvers.length);
+}
+
+export function summary(result: Masquerade): string {
+  const { benign, falseAlarms, byIdentity, takeOvers } = result;
+  const worst = Math.max(...byIdentity);
+  return [
+    `false alarms at .99 ${percent(falseAlarms.at99, benign).toFixed(2)}% (median identity ${median(byIdentity).toFixed(2)}%, worst ${worst.toFixed(2)}%)`,
+    `at .999 ${percent(falseAlarms.at999, benign).toFixed(3)}%`,
+    `take-overs found within 10/25 calls/ever ${[10, 25, Number.MAX_SAFE_INTEGER].map((calls) => foundWithin(takeOvers, calls).toFixed(0)).join('/')}% of ${takeOvers.length}`,
+    `episodes per 10,000 benign ${((10_000 * falseAlarms.episodes) / benign).toFixed(1)}`,
+  ].join(', ');
+}

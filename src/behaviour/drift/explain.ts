@@ -1,0 +1,141 @@
+/** Why a request scored as it did: its evidence by feature, each with what the agent usually does. */
+
+import { findAction, slotCount } from './action-table.ts';
+import type { Agent } from './agent.ts';
+import { unit } from './baseline.ts';
+import type { Judgement } from './judgement.ts';
+import { countOfPair, pairCellsOf } from './pair-sketch.ts';
+import { start } from './sessions.ts';
+
+/** How well the agent knows what it did. */
+export type Familiarity = 'UNSEEN' | 'RARE' | 'INFREQUENT' | 'FREQUENT';
+
+export type Reason = {
+  readonly feature: 'destination' | 'sequence' | 'action' | 'rate';
+  readonly action: string;
+  readonly seen: Familiarity;
+  /** This feature's part of all the evidence. */
+  readonly share: number;
+  /** The keyed hash of a destination and the field it stood in. */
+  readonly value?: string;
+  readonly field?: string;
+  /** The share of this agent's destinations that were new, where one was named. */
+  readonly newRate?: number;
+  /** The action whose response first showed the destination. */
+  readonly fromResponseOf?: string;
+  readonly previous?: string;
+  readonly usual?: readonly string[];
+  /** For an analyst, in words. */
+  readonly text: string;
+};
+
+export type Explanation = {
+  readonly agent: string;
+  readonly score: number;
+  readonly p: number;
+  readonly samples: number;
+  readonly ready: boolean;
+  readonly alarms: number;
+  readonly standing: string;
+  readonly top: readonly Reason[];
+};
+
+const usualMax = 3;
+const unnamed = 'an action whose name is no longer held';
+
+export function explain(agent: Agent, judgement: Judgement, nameOf: (hash: number) => string | undefined): Explanation {
+  const evidence = [
+    judgement.destinationEvidence,
+    judgement.sequenceEvidence,
+    judgement.actionEvidence,
+    judgement.rateEvidence,
+  ];
+  const total = evidence.reduce((sum, part) => sum + part, 0);
+  const name = (hash: number) => nameOf(hash) ?? unnamed;
+  const share = (part: number) => (total === 0 ? 0 : Math.round((part / total) * 100) / 100);
+  const reasons = [
+    destinationReason(agent, judgement, name, share(judgement.destinationEvidence)),
+    sequenceReason(agent, judgement, name, share(judgement.sequenceEvidence)),
+    actionReason(agent, judgement, name, share(judgement.actionEvidence)),
+    rateReason(judgement, name, share(judgement.rateEvidence)),
+  ];
+  return {
+    agent: agent.id,
+    score: judgement.score,
+    p: 1 - judgement.score,
+    samples: judgement.samples,
+    ready: judgement.ready,
+    alarms: judgement.alarms,
+    standing: agent.view.standing,
+    top: reasons.filter((reason) => reason.share > 0).sort((left, right) => right.share - left.share),
+  };
+}
+
+function destinationReason(agent: Agent, judgement: Judgement, name: (hash: number) => string, share: number): Reason {
+  const fresh = judgement.destinations[judgement.freshIndex];
+  const action = name(judgement.action);
+  const { view } = agent;
+  const newRate = Math.round(((view.fresh + 1) / (view.named + 2)) * 1000) / 1000;
+  const base = { feature: 'destination', action, seen: 'UNSEEN', share, newRate } as const;
+  if (fresh === undefined) return { ...base, share: 0, text: 'no new destination' };
+  const value = `keyed:${fresh.hash.toString(16).padStart(8, '0')}`;
+  const text = `${action} names a destination in ${fresh.field} that this agent never used there`;
+  if (judgement.shownBy === 0) return { ...base, value, field: fresh.field, text };
+  const fromResponseOf = name(judgement.shownBy);
+  return {
+    ...base,
+    value,
+    field: fresh.field,
+    fromResponseOf,
+    text: `${text}; it first appeared in the response to ${fromResponseOf}`,
+  };
+}
+
+function sequenceReason(agent: Agent, judgement: Judgement, name: (hash: number) => string, share: number): Reason {
+  const { view } = agent;
+  const cells = pairCellsOf(judgement.previous, judgement.action);
+  const seen = familiarity(countOfPair(view.pairs, cells.first, cells.second), view.weight);
+  const isFirst = judgement.previous === start;
+  const previous = isFirst ? 'the start of a session' : name(judgement.previous);
+  const action = name(judgement.action);
+  const usual = usualAfter(agent, judgement.previous).map(name);
+  const habit = usual.length === 0 ? '' : `; usual there: ${usual.join(', ')}`;
+  const text = `${action} after ${previous} is ${seen.toLowerCase()} for this agent${habit}`;
+  return { feature: 'sequence', action, previous, usual, seen, share, text };
+}
+
+function actionReason(agent: Agent, judgement: Judgement, name: (hash: number) => string, share: number): Reason {
+  const { view } = agent;
+  const slot = findAction(view.actions, judgement.action);
+  const seen = familiarity(slot === -1 ? 0 : (view.actions.counts[slot] ?? 0), view.weight);
+  const action = name(judgement.action);
+  return { feature: 'action', action, seen, share, text: `${action} is ${seen.toLowerCase()} for this agent` };
+}
+
+function rateReason(judgement: Judgement, name: (hash: number) => string, share: number): Reason {
+  const action = name(judgement.action);
+  const hour = String(judgement.hour).padStart(2, '0');
+  const text = `calls come faster than usual at ${hour}:00 UTC, by ${judgement.rateValue.toFixed(1)} deviations`;
+  return { feature: 'rate', action, seen: 'RARE', share, text };
+}
+
+function familiarity(count: number, weight: number): Familiarity {
+  if (count < unit / 2) return 'UNSEEN';
+  const share = count / Math.max(unit, weight);
+  return share < 0.001 ? 'RARE' : share < 0.01 ? 'INFREQUENT' : 'FREQUENT';
+}
+
+/** The actions that most often follow another; found by asking for each known action, so only when explained. */
+function usualAfter(agent: Agent, previous: number): number[] {
+  const { actions, pairs } = agent.view;
+  const rows: { action: number; count: number }[] = [];
+  for (let slot = 0; slot < slotCount; slot++) {
+    const action = actions.keys[slot] ?? 0;
+    if (action === 0 || action === start) continue;
+    const cells = pairCellsOf(previous, action);
+    const count = Math.min(countOfPair(pairs, cells.first, cells.second), actions.counts[slot] ?? 0);
+    if (count >= unit) rows.push({ action, count });
+  }
+  rows.sort((left, right) => right.count - left.count || left.action - right.action);
+  return rows.slice(0, usualMax).map(({ action }) => action);
+}

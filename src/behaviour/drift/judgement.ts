@@ -1,0 +1,68 @@
+/** What is said of a request, and by which settings. */
+
+/** A value of the request that names a recipient, host, URL, account or id: its keyed hash, and where it stood. */
+export type Destination = {
+  readonly field: string;
+  readonly hash: number;
+  /** Whether it names a thing (a record, a file) rather than someone or somewhere to reach. */
+  readonly isId: boolean;
+};
+
+export type Settings = {
+  /** Requests, and time since the first, before scores are said to mean something. */
+  readonly readySamples: number;
+  readonly readyAfterMs: number;
+  /** From here on an allowed request is learned at a discount. */
+  readonly discountScore: number;
+  /** A request is an alarm from here on, or where a response has led it to a destination all but never reached. */
+  readonly alarmScore: number;
+  /** Alarms among the newest 200 requests that latch an agent. */
+  readonly alarmsMax: number;
+};
+
+/** The scores of a request, as rules see them. Each is the share of the agent's own past that was less extreme. */
+export type Scores = {
+  readonly score: number;
+  readonly novelty: number;
+  readonly sequence: number;
+  readonly destination: number;
+  readonly tainted: boolean;
+  readonly rate: number;
+  readonly sustained: number;
+  /** Agents `sustained` was compared with; below 10 it tells of the agent's own past instead. */
+  readonly peers: number;
+  readonly ready: boolean;
+  readonly samples: number;
+  readonly alarms: number;
+};
+
+/** Scores, and what it takes to learn from the request or to explain it. */
+export type Judgement = Scores & {
+  readonly atMs: number;
+  readonly action: number;
+  readonly previous: number;
+  readonly destinations: readonly Destination[];
+  /** Which destination is new here, -1 for none; and whether this agent never met it in any way. */
+  readonly freshIndex: number;
+  readonly isStrange: boolean;
+  /** The action whose response first showed the new destination; 0 where none did. */
+  readonly shownBy: number;
+  /** Evidence in nats (-log p), one a feature. */
+  readonly actionEvidence: number;
+  readonly sequenceEvidence: number;
+  readonly destinationEvidence: number;
+  readonly rateEvidence: number;
+  /** The values to calibrate with, in the order of the histograms. */
+  readonly actionValue: number;
+  readonly sequenceValue: number;
+  readonly combinedValue: number;
+  readonly rateValue: number;
+  readonly sustainedValue: number;
+  readonly hour: number;
+  readonly rateStep: number;
+  /** log of the chance among peers over the chance here, of what has been learned. */
+  readonly evidence: number;
+  readonly isAlarm: boolean;
+  /** Mean evidence of the last ten requests or so. */
+  readonly lean: number;
+};

@@ -1,0 +1,171 @@
+/**
+ * The agents in memory. At most so many, those used longest ago go to the store; and every few seconds what was learned
+ * is merged into what the store has. No request waits for a write.
+ */
+
+import type { DriftStore } from '../../store/drift-port.ts';
+import type { Agent } from './agent.ts';
+import { calibratedSamplesMin } from './judge.ts';
+import { type KeptAgent, keepAgent, readAgent, wake, writeAgent } from './kept-agent.ts';
+
+export type KeeperOptions = {
+  readonly store: DriftStore;
+  readonly clock: () => number;
+  readonly agentsMax: number;
+  readonly flushMs: number;
+  /** Days that daily snapshots are kept; 0 for none. */
+  readonly snapshotDays: number;
+  /** Name of an agent's baseline in the store. */
+  readonly nameOf: (agent: string) => string;
+  /** Learns what waits in the agent's batch. */
+  readonly settle: (agent: Agent) => void;
+  /** Told of each fault, and with null when the store was written to or read. */
+  readonly onStore: (fault: unknown) => void;
+};
+
+export type Keeper = {
+  /** The agent, from memory or new. */
+  readonly get: (id: string) => KeptAgent;
+  /** What has to be awaited before the agent can be judged; null for nothing. Never rejects. */
+  readonly recall: (kept: KeptAgent) => Promise<void> | null;
+  /** Whether the store has not confirmed the baseline for so long that others may have learned much meanwhile. */
+  readonly isStale: (kept: KeptAgent) => boolean;
+  /** A request was judged. */
+  readonly note: (kept: KeptAgent) => void;
+  /** Reads the stored baseline now. Rejects with StoreFault. */
+  readonly read: (kept: KeptAgent) => Promise<void>;
+  /** Writes the baseline now. Rejects with StoreFault. */
+  readonly write: (kept: KeptAgent) => Promise<void>;
+  /** Writes what has changed. Never rejects. */
+  readonly flush: () => Promise<void>;
+  readonly agents: () => Iterable<KeptAgent>;
+  readonly size: () => number;
+};
+
+export const dayMs = 86_400_000;
+/** Baselines that nobody has written to for so long are forgotten. */
+export const baselineKeptMs = 90 * dayMs;
+const requestsPerFlush = 64;
+/** One agent is written no more often than this, however much it calls. */
+const writeGapMs = 250;
+const writesAtOnce = 16;
+const idleMs = 60_000;
+
+export function createKeeper(options: KeeperOptions): Keeper {
+  const { store, clock, agentsMax, flushMs, snapshotDays, nameOf, settle, onStore } = options;
+  const freshMs = 2.5 * flushMs;
+  const staleMs = Math.max(10_000, 5 * flushMs);
+  /** Those used longest ago first. */
+  const agents = new Map<string, KeptAgent>();
+  let flushing: Promise<void> | null = null;
+  let isAway = false;
+
+  function get(id: string): KeptAgent {
+    let kept = agents.get(id);
+    if (kept === undefined) {
+      kept = keepAgent(id);
+      // Where the store takes nothing there is a bound all the same.
+      if (agents.size >= 2 * agentsMax) for (const [oldest] of agents) if (agents.delete(oldest)) break;
+    } else agents.delete(id);
+    agents.set(id, kept);
+    if (agents.size > agentsMax && !isAway && flushing === null) setImmediate(flush);
+    return kept;
+  }
+
+  /** Reads and writes of one agent go one after another. */
+  async function exclusively(kept: KeptAgent, work: () => Promise<void>): Promise<void> {
+    while (kept.running !== null) await kept.running.catch(() => {});
+    kept.running = work();
+    try {
+      await kept.running;
+      told(null);
+    } catch (fault) {
+      told(fault);
+      throw fault;
+    } finally {
+      kept.running = null;
+    }
+  }
+
+  function told(fault: unknown): void {
+    isAway = fault !== null;
+    onStore(fault);
+  }
+
+  const read = (kept: KeptAgent) => exclusively(kept, () => readAgent(kept, store, nameOf(kept.agent.id)));
+
+  const write = (kept: KeptAgent) =>
+    exclusively(kept, async () => {
+      const name = nameOf(kept.agent.id);
+      const bytes = await writeAgent(kept, { store, name, lifetimeMs: baselineKeptMs });
+      const day = Math.floor(clock() / dayMs);
+      // Of an agent that is hardly known there is nothing to go back to.
+      const isKnown = kept.agent.view.samples >= calibratedSamplesMin;
+      if (bytes === null || snapshotDays === 0 || kept.snapshotDay === day || !isKnown) return;
+      kept.snapshotDay = day;
+      // The first sidecar of the day makes it.
+      await store.write(snapshotName(name, day), null, bytes, snapshotDays * dayMs);
+    });
+
+  function recall(kept: KeptAgent): Promise<void> | null {
+    const nowMs = performance.now();
+    kept.usedMs = nowMs;
+    if (nowMs - kept.syncedMs < freshMs) return null;
+    const isFirst = kept.syncedMs === Number.NEGATIVE_INFINITY;
+    // A store that does not answer is not asked with every request.
+    if (nowMs - kept.askedMs < flushMs) return isFirst ? (kept.running?.catch(() => {}) ?? null) : null;
+    return read(kept).catch(() => {});
+  }
+
+  async function writeChanged(): Promise<void> {
+    const startedMs = performance.now();
+    const leaving: KeptAgent[] = [];
+    for (const kept of agents.values()) {
+      if (leaving.length >= agents.size - agentsMax) break;
+      leaving.push(kept);
+      if (kept.agent.batch.length === 0) continue;
+      settle(wake(kept));
+      kept.isDirty = true;
+    }
+    const changed = [...agents.values()].filter(({ isDirty }) => isDirty).values();
+    const worker = async () => {
+      // The first fault ends the round: what is left has another.
+      for (const kept of changed) await write(kept);
+    };
+    await Promise.all(Array.from({ length: writesAtOnce }, worker));
+    for (const kept of leaving) {
+      if (!kept.isDirty && kept.running === null && kept.usedMs < startedMs) agents.delete(kept.agent.id);
+    }
+    for (const kept of agents.values()) {
+      if (!kept.isDirty && kept.running === null && startedMs - kept.usedMs > idleMs) kept.agent.delta = null;
+    }
+  }
+
+  const flush = () => {
+    flushing ??= writeChanged()
+      .catch(() => {})
+      .finally(() => {
+        flushing = null;
+      });
+    return flushing;
+  };
+
+  return {
+    get,
+    recall,
+    isStale: (kept) => performance.now() - kept.syncedMs > staleMs,
+    note(kept) {
+      kept.isDirty = true;
+      kept.requests++;
+      const isDue = kept.requests >= requestsPerFlush && performance.now() - kept.askedMs > writeGapMs;
+      if (isDue && kept.running === null && !isAway) write(kept).catch(() => {});
+    },
+    read,
+    write,
+    flush,
+    agents: () => agents.values(),
+    size: () => agents.size,
+  };
+}
+
+export const snapshotName = (name: string, day: number) => `${name}:${day}`;

@@ -1,0 +1,233 @@
+/** What an agent's baseline takes over from judged requests, and what it does not. */
+
+import { addBounded, findAction, slotForAction } from './action-table.ts';
+import {
+  type Agent,
+  type Batch,
+  batchSize,
+  clearBatch,
+  destinationsMax,
+  histogramsPerRequest,
+  markFresh,
+  markNamed,
+  markStrange,
+  markTainted,
+} from './agent.ts';
+import { ageBaseline, type Baseline, createDelta, type Standing, setStanding, unit } from './baseline.ts';
+import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
+import { contribute, type Fleet, peerSamplesMin } from './fleet.ts';
+import { binCount, binOf, scales } from './histogram.ts';
+import { countAlarms, dayMs, destinationKey, peersMin } from './judge.ts';
+import type { Judgement, Settings } from './judgement.ts';
+import { mix } from './keyed-hash.ts';
+import { countOfPair, pairCellsOf } from './pair-sketch.ts';
+import { start } from './sessions.ts';
+
+/** allowed: taken over at a discount where it was unusual; denied: not at all; confirmed: in full (a passed step-up). */
+export type Outcome = 'allowed' | 'denied' | 'confirmed';
+
+/** What was unusual and allowed is learned at this weight at least. */
+const weightMin = 1;
+/** A batch that looks more like the peers than like the agent, by this many nats a request, is not learned. */
+const gateNats = 0.25;
+/** Requests learned before the gate closes: until then there is too little to tell an intruder by. */
+const gateSamplesMin = 2000;
+/** Calibration still learns a fifth of what the model does not, lest what is unusual today stays so for ever. */
+const discountedCalibration = Math.round(unit / 5);
+const batchAgeMaxMs = 60 * 60 * 1000;
+const probationSeed = 0x2545f491;
+
+/** Notes what became of a judged request; learns the batch that it fills. */
+export function learn(agent: Agent, fleet: Fleet | null, settings: Settings, judgement: Judgement, outcome: Outcome) {
+  const { view, batch } = agent;
+  const { atMs } = judgement;
+  for (const baseline of agent.delta === null ? [view] : [view, agent.delta]) {
+    baseline.samples++;
+    if (baseline.firstAtMs === 0) baseline.firstAtMs = atMs;
+    if (baseline.epochAtMs === 0) baseline.epochAtMs = atMs;
+    baseline.lastAtMs = Math.max(baseline.lastAtMs, atMs);
+  }
+  if (view.standing === 'frozen') return;
+  if (
+    view.standing === 'learning' &&
+    outcome !== 'confirmed' &&
+    judgement.isAlarm &&
+    countAlarms(view) >= settings.alarmsMax &&
+    isGrave(judgement)
+  ) {
+    setAgentStanding(agent, 'latched', atMs);
+  }
+  openBatch(agent, fleet, atMs);
+  const at = batch.length++;
+  batch.evidence += judgement.evidence;
+  if (outcome === 'confirmed') batch.confirmed++;
+  batch.actions[at] = judgement.action;
+  batch.previous[at] = judgement.previous;
+  batch.weights[at] = weightOf(judgement, outcome, settings);
+  batch.hours[at] = judgement.hour;
+  batch.rates[at] = judgement.rateStep;
+  const bin = at * histogramsPerRequest;
+  batch.bins[bin] = binOf(scales.action, judgement.actionValue);
+  batch.bins[bin + 1] = binOf(scales.sequence, judgement.sequenceValue);
+  batch.bins[bin + 2] = binOf(scales.combined, judgement.combinedValue);
+  batch.bins[bin + 3] = binOf(scales.rate, judgement.rateValue);
+  batch.bins[bin + 4] = binOf(scales.sustained, judgement.sustainedValue);
+  const { destinations } = judgement;
+  for (let index = 0; index < destinationsMax; index++) {
+    const destination = destinations[index];
+    batch.destinations[at * destinationsMax + index] = outcome === 'denied' ? 0 : (destination?.hash ?? 0);
+  }
+  batch.marks[at] =
+    (destinations.length > 0 ? markNamed : 0) |
+    (judgement.freshIndex === -1 ? 0 : markFresh) |
+    (judgement.tainted ? markTainted : 0) |
+    (judgement.isStrange ? markStrange : 0);
+  endBatch(agent, fleet);
+}
+
+/** Ends a batch that has waited too long to be told as one, and dates a new one. */
+export function openBatch(agent: Agent, fleet: Fleet | null, atMs: number): void {
+  const { batch } = agent;
+  if (batch.length + batch.heard > 0 && atMs - batch.sinceMs > batchAgeMaxMs) learnBatch(agent, fleet);
+  if (batch.length + batch.heard === 0) batch.sinceMs = atMs;
+}
+
+/** Learns the batch if it is full, with what other replicas judged of it. */
+export function endBatch(agent: Agent, fleet: Fleet | null): void {
+  if (agent.batch.length + agent.batch.heard >= batchSize) learnBatch(agent, fleet);
+}
+
+/**
+ * An honest agent has a burst of alarms now and then: one call in a hundred is an alarm by definition, so that three
+ * among 200 are no rarity. They are mostly of things its peers would not do either. It is latched where they would, or
+ * where an alarm names a destination that it has never met; and where it has no peers, by what it hardly ever did.
+ */
+function isGrave({ peers, lean, evidence, isStrange }: Judgement): boolean {
+  return lean > gateNats || isStrange || (peers < peersMin && evidence > 0);
+}
+
+function weightOf(judgement: Judgement, outcome: Outcome, { discountScore }: Settings): number {
+  if (outcome === 'denied') return 0;
+  const isUsual = !judgement.ready || judgement.score < discountScore;
+  if (outcome === 'confirmed' || isUsual) return unit;
+  return Math.max(weightMin, Math.round(unit * (1 - judgement.score)));
+}
+
+/**
+ * Decides on the requests that wait, all together, and learns them. Those of a latched agent, and those that as a whole
+ * look more like others than like the agent, go into quarantine, where they wait for a person.
+ */
+export function learnBatch(agent: Agent, fleet: Fleet | null): void {
+  const { view, delta, batch } = agent;
+  const judged = batch.length + batch.heard;
+  if (judged === 0) return;
+  if (view.standing !== 'frozen') {
+    const isOwn =
+      view.samples < gateSamplesMin || batch.evidence / judged < gateNats || batch.confirmed > batch.length / 2;
+    const isLearned = isOwn && view.standing === 'learning';
+    if (!isLearned) agent.quarantine ??= createDelta(view);
+    const before = view.weight;
+    const shared = delta === null ? [view] : [view, delta];
+    for (let index = 0; index < batch.length; index++) {
+      if (view.standing === 'learning') calibrate(batch, index, isOwn, shared);
+      if (isLearned) learnRequest(batch, index, view, shared, fleet);
+      else if (agent.quarantine !== null) learnRequest(batch, index, agent.quarantine, [agent.quarantine], null);
+    }
+    if (fleet !== null && before < peerSamplesMin * unit && view.weight >= peerSamplesMin * unit) fleet.peers++;
+    ageBaseline(view, delta, batch.sinceMs);
+  }
+  clearBatch(batch);
+}
+
+/** Takes the request's values over into the past that later values are compared with. */
+function calibrate(batch: Batch, index: number, isOwn: boolean, baselines: readonly Baseline[]): void {
+  const units = isOwn && batch.weights[index] !== 0 ? unit : discountedCalibration;
+  for (const baseline of baselines) {
+    baseline.calibrated += units;
+    for (let histogram = 0; histogram < histogramsPerRequest; histogram++) {
+      const cell = histogram * binCount + (batch.bins[index * histogramsPerRequest + histogram] ?? 0);
+      baseline.histograms[cell] = (baseline.histograms[cell] ?? 0) + units;
+    }
+  }
+}
+
+/** Learns one request into all of `baselines`; `known` tells what is new. */
+function learnRequest(
+  batch: Batch,
+  index: number,
+  known: Baseline,
+  baselines: readonly Baseline[],
+  fleet: Fleet | null,
+): void {
+  const weight = batch.weights[index] ?? 0;
+  if (weight === 0) return;
+  const action = batch.actions[index] ?? 0;
+  const previous = batch.previous[index] ?? 0;
+  const isNew = findAction(known.actions, action) === -1;
+  const { first, second } = pairCellsOf(previous, action);
+  const isFollower = weight > unit / 2 && countOfPair(known.pairs, first, second) < unit / 2;
+  const given = fleet === null ? 0 : contribute(fleet, action, weight, known, isNew);
+  const marks = batch.marks[index] ?? 0;
+  const keys = marks === 0 ? [] : destinationsToKeep(batch, index, weight, known);
+  const step = batch.rates[index] ?? 0;
+  const hour = 3 * (batch.hours[index] ?? 0);
+  for (const baseline of baselines) {
+    const { actions, pairs, hours } = baseline;
+    baseline.weight += weight;
+    baseline.contributed += given;
+    if (isNew) baseline.newWeight += weight;
+    if (previous === start) {
+      const startSlot = slotForAction(actions, start);
+      actions.counts[startSlot] = (actions.counts[startSlot] ?? 0) + weight;
+    }
+    const slot = slotForAction(actions, action);
+    actions.counts[slot] = (actions.counts[slot] ?? 0) + weight;
+    if (marks !== 0) {
+      addBounded(actions.named, slot, 1);
+      baseline.named++;
+      if ((marks & markFresh) !== 0) {
+        addBounded(actions.fresh, slot, 1);
+        baseline.fresh++;
+      }
+      if ((marks & markTainted) !== 0) baseline.tainted++;
+      if ((marks & markStrange) !== 0) baseline.strange++;
+      for (const key of keys) addDestination(baseline.destinations, key);
+    }
+    if (isFollower) addBounded(actions.followers, slotForAction(actions, previous), 1);
+    pairs[first] = (pairs[first] ?? 0) + weight;
+    pairs[second] = (pairs[second] ?? 0) + weight;
+    hours[hour] = (hours[hour] ?? 0) + 1;
+    hours[hour + 1] = (hours[hour + 1] ?? 0) + step;
+    hours[hour + 2] = (hours[hour + 2] ?? 0) + step * step;
+  }
+}
+
+/** A destination named by an alarm is remembered the second time only: once may have been an intruder's. */
+function destinationsToKeep(batch: Batch, index: number, weight: number, known: Baseline): number[] {
+  const keys: number[] = [];
+  for (let at = index * destinationsMax; at < (index + 1) * destinationsMax; at++) {
+    const destination = batch.destinations[at] ?? 0;
+    if (destination === 0) continue;
+    const key = destinationKey(batch.actions[index] ?? 0, destination);
+    const probation = mix(key, probationSeed);
+    const isTrusted = weight > unit / 2 || hasDestination(known.destinations, probation);
+    keys.push(isTrusted ? key : probation);
+    if (isTrusted) keys.push(destinationKey(0, destination));
+  }
+  return keys;
+}
+
+export function setAgentStanding(agent: Agent, standing: Standing, atMs: number): void {
+  setStanding(agent.view, standing, atMs);
+  if (agent.delta !== null) setStanding(agent.delta, standing, atMs);
+}
+
+/** Remembers what a response showed; not of an agent whose learning a person has yet to allow. */
+export function learnShown(agent: Agent, hashes: Iterable<number>, nowMs: number): void {
+  if (agent.view.standing !== 'learning') return;
+  const day = Math.floor(nowMs / dayMs);
+  for (const hash of hashes) {
+    addOnDay(agent.view.shown, hash, day);
+    if (agent.delta !== null) addOnDay(agent.delta.shown, hash, day);
+  }
+}

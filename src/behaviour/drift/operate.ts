@@ -1,0 +1,199 @@
+/** What people do with baselines: look at them, say whether an agent is sound, and put back what was good. */
+
+import type { DriftStore } from '../../store/drift-port.ts';
+import { createBaseline, setStanding, unit } from './baseline.ts';
+import { decodeBaseline, encodeBaseline } from './codec.ts';
+import { confirmCompromise, confirmSafe, freeze, reset, unfreeze } from './drift.ts';
+import { countAlarms } from './judge.ts';
+import { dayMs, snapshotName } from './keeper.ts';
+import { type KeptAgent, wake } from './kept-agent.ts';
+import type { Running } from './stage.ts';
+import { decodeStored } from './stored.ts';
+
+/** What may be done to a baseline. */
+export const baselineActions = [
+  ...(['freeze', 'unfreeze', 'confirm-safe', 'confirm-compromise'] as const),
+  ...(['reset', 'rollback', 'import'] as const),
+];
+export type BaselineAction = (typeof baselineActions)[number];
+
+export type Request = {
+  readonly action: BaselineAction;
+  /** Of rollback: the newest snapshot from before then is put back. */
+  readonly beforeMs?: number | undefined;
+  /** Of import: what an export gave. */
+  readonly baseline?: unknown;
+};
+
+type Problem = { readonly problem: string };
+
+export type Operate = {
+  /** Null for an agent that has no baseline. All reject with StoreFault. */
+  readonly show: (agent: string) => Promise<object | null>;
+  readonly export: (agent: string) => Promise<object | null>;
+  /** Holds here at once, and on every other replica when it next reads or writes the baseline. */
+  readonly act: (agent: string, request: Request) => Promise<object | Problem | null>;
+};
+
+export type OperateOptions = {
+  readonly running: Running;
+  readonly store: DriftStore;
+  readonly clock: () => number;
+  readonly snapshotDays: number;
+  /** Requests, and time since the first, before an agent is ready. */
+  readonly warmUp: { readonly requests: number; readonly time: number };
+};
+
+const operationsShown = 20;
+const exportFormat = 'postern-baseline';
+const exportVersion = 1;
+
+export function createOperate({ running, store, clock, snapshotDays, warmUp }: OperateOptions): Operate {
+  const { engine, keeper } = running;
+
+  async function find(id: string): Promise<KeptAgent | null> {
+    const kept = keeper.get(id);
+    await keeper.read(kept);
+    return kept.version === null && kept.agent.view.samples === 0 ? null : kept;
+  }
+
+  async function snapshotsOf(id: string): Promise<readonly string[]> {
+    const today = Math.floor(clock() / dayMs);
+    const days = Array.from({ length: snapshotDays + 1 }, (_, index) => today - index);
+    const held = await store.has(days.map((day) => snapshotName(engine.nameOf(id), day)));
+    return days.filter((_, index) => held[index]).map((day) => new Date(day * dayMs).toISOString().slice(0, 10));
+  }
+
+  async function view(kept: KeptAgent): Promise<object> {
+    const { view: baseline, quarantine, id } = kept.agent;
+    const { samples, weight, named, fresh, firstAtMs } = baseline;
+    return {
+      agent: id,
+      standing: baseline.standing,
+      since: timeOf(baseline.standingAtMs),
+      ready: samples >= warmUp.requests && clock() - firstAtMs >= warmUp.time,
+      samples,
+      learned: Math.round(weight / unit),
+      quarantined: Math.round((quarantine?.weight ?? 0) / unit),
+      alarms: countAlarms(baseline),
+      first_seen: timeOf(firstAtMs),
+      last_seen: timeOf(baseline.lastAtMs),
+      verdict: kept.verdictAtMs === 0 ? null : { verdict: kept.verdict, at: timeOf(kept.verdictAtMs) },
+      new_destinations: named === 0 ? null : fraction(fresh / named),
+      operations: operationsOf(kept),
+      latest_alarms: kept.alarms.toReversed().map(({ decision, atMs, explanation }) => ({
+        decision,
+        time: timeOf(atMs),
+        ...explanation,
+        top: explanation.top.map(({ usual, ...reason }) => ({ ...reason, usual: usual ?? [] })),
+      })),
+      generation: kept.generation,
+      version: kept.version,
+      snapshots: await snapshotsOf(id),
+      stale: keeper.isStale(kept),
+    };
+  }
+
+  /** Those taken most, by name where one is known since the start. */
+  function operationsOf({ agent }: KeptAgent): readonly object[] {
+    const { actions, weight } = agent.view;
+    const counted = [...actions.keys.entries()].flatMap(([slot, key]) => {
+      const operation = engine.drift.nameOf(key);
+      const count = actions.counts[slot] ?? 0;
+      return key === 0 || operation === undefined ? [] : [{ operation, share: fraction(count / weight) }];
+    });
+    return counted.toSorted((left, right) => right.share - left.share).slice(0, operationsShown);
+  }
+
+  /** Puts another baseline in the place of the one that there is, on every replica. */
+  function replace(kept: KeptAgent, baseline: ReturnType<typeof createBaseline>): void {
+    setStanding(baseline, 'learning', clock());
+    kept.generation++;
+    kept.verdict = 'none';
+    kept.verdictAtMs = 0;
+    kept.alarms.length = 0;
+    reset(kept.agent, baseline);
+    kept.agent.delta = null;
+    wake(kept);
+  }
+
+  async function rollBack(kept: KeptAgent, beforeMs: number): Promise<Problem | null> {
+    const latest = Math.floor(Math.min(beforeMs, clock()) / dayMs);
+    for (let day = latest; day >= latest - snapshotDays - 1; day--) {
+      const found = await store.read(snapshotName(engine.nameOf(kept.agent.id), day));
+      const stored = found === null ? null : decodeStored(found.bytes);
+      if (stored === null || stored.baseline.lastAtMs >= beforeMs) continue;
+      replace(kept, stored.baseline);
+      return null;
+    }
+    return { problem: 'There is no snapshot from before then.' };
+  }
+
+  function bringIn(kept: KeptAgent, given: unknown): Problem | null {
+    const { format, version, fingerprint, baseline } =
+      typeof given === 'object' && given !== null ? asRecord(given) : {};
+    if (format !== exportFormat || version !== exportVersion || typeof baseline !== 'string') {
+      return { problem: 'Send what an export gave as the member baseline.' };
+    }
+    if (fingerprint !== engine.fingerprint) {
+      return { problem: 'It was exported under another drift secret: its hashes mean nothing here.' };
+    }
+    const decoded = decodeBaseline(Buffer.from(baseline, 'base64'));
+    if (decoded === null) return { problem: 'The baseline is damaged, or of another version of Postern.' };
+    replace(kept, decoded);
+    return null;
+  }
+
+  /** Null where it was done. */
+  async function perform(kept: KeptAgent, { action, beforeMs, baseline }: Request): Promise<Problem | null> {
+    const { standing, standingAtMs } = kept.agent.view;
+    // The latest decision holds on every replica, and clocks may differ.
+    const nowMs = Math.max(clock(), standingAtMs + 1, kept.verdictAtMs + 1);
+    const agent = wake(kept);
+    if (action === 'freeze') {
+      if (standing === 'latched') return { problem: 'It is latched: say first whether it is safe or compromised.' };
+      freeze(agent, nowMs);
+    } else if (action === 'unfreeze') {
+      if (standing !== 'frozen') return { problem: `It is not frozen but ${standing}.` };
+      unfreeze(agent, nowMs);
+    } else if (action === 'confirm-safe' || action === 'confirm-compromise') {
+      kept.verdict = action === 'confirm-safe' ? 'safe' : 'compromised';
+      kept.verdictAtMs = nowMs;
+      if (action === 'confirm-safe') confirmSafe(agent, nowMs);
+      else confirmCompromise(agent, nowMs);
+      kept.alarms.length = 0;
+    } else if (action === 'reset') replace(kept, createBaseline());
+    else if (action === 'rollback') return rollBack(kept, beforeMs ?? clock());
+    else return bringIn(kept, baseline);
+    return null;
+  }
+
+  return {
+    async show(id) {
+      const kept = await find(id);
+      return kept === null ? null : view(kept);
+    },
+    async export(id) {
+      const kept = await find(id);
+      if (kept === null) return null;
+      const baseline = Buffer.from(encodeBaseline(kept.agent.view)).toString('base64');
+      const { fingerprint } = engine;
+      const exported_at = new Date(clock()).toISOString();
+      return { format: exportFormat, version: exportVersion, agent: id, exported_at, fingerprint, baseline };
+    },
+    async act(id, request) {
+      // A baseline may be brought to an agent that has not called yet.
+      const kept = (await find(id)) ?? (request.action === 'import' ? keeper.get(id) : null);
+      if (kept === null) return null;
+      const problem = await perform(kept, request);
+      if (problem !== null) return problem;
+      kept.isDirty = true;
+      await keeper.write(kept);
+      return view(kept);
+    },
+  };
+}
+
+const asRecord = (value: object) => value as Readonly<Record<string, unknown>>;
+const timeOf = (ms: number) => (ms === 0 ? null : new Date(ms).toISOString());
+const fraction = (value: number) => Math.round(value * 10_000) / 10_000;

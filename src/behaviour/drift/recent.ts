@@ -1,0 +1,99 @@
+/** The newest requests of an agent: what each weighed as evidence, and which were alarms. Replicas unite theirs. */
+
+/** Alarms are counted among this many. */
+export const recentMax = 200;
+/** `sustained` is a mean over this many. */
+export const sustainedWindow = 100;
+/** Evidence is kept in steps of 1/512, the lowest bit telling an alarm. */
+const evidenceSteps = 512;
+const evidenceMax = 30;
+
+export type Recent = {
+  length: number;
+  /** Place of the next entry. */
+  next: number;
+  alarms: number;
+  /** Sum of the encoded evidence of the newest sustainedWindow entries. */
+  sum: number;
+  readonly atMs: Float64Array;
+  readonly evidence: Int16Array;
+};
+
+export function createRecent(): Recent {
+  const [atMs, evidence] = [new Float64Array(recentMax), new Int16Array(recentMax)];
+  return { length: 0, next: 0, alarms: 0, sum: 0, atMs, evidence };
+}
+
+/** One entry: the evidence in nats, cut to ±30, and whether it was an alarm. */
+export function encodeEvidence(evidence: number, isAlarm: boolean): number {
+  const cut = Math.max(-evidenceMax, Math.min(evidenceMax, evidence));
+  return (Math.round(cut * evidenceSteps) & ~1) | (isAlarm ? 1 : 0);
+}
+
+/** The evidence of an entry, in nats. */
+export function decodeEvidence(encoded: number): number {
+  return (encoded & ~1) / evidenceSteps;
+}
+
+/** Appends an entry, which is taken as the newest. */
+export function addRecent(recent: Recent, atMs: number, encoded: number): void {
+  const { evidence, next } = recent;
+  if (recent.length === recentMax) recent.alarms -= (evidence[next] ?? 0) & 1;
+  else recent.length++;
+  if (recent.length > sustainedWindow) {
+    recent.sum -= (evidence[(next - sustainedWindow + recentMax) % recentMax] ?? 0) & ~1;
+  }
+  recent.atMs[next] = atMs;
+  evidence[next] = encoded;
+  recent.alarms += encoded & 1;
+  recent.sum += encoded & ~1;
+  recent.next = (next + 1) % recentMax;
+}
+
+/** Mean evidence over the newest requests, in nats; 0 without any. */
+export function meanEvidence(recent: Recent): number {
+  const length = Math.min(recent.length, sustainedWindow);
+  return length === 0 ? 0 : recent.sum / length / evidenceSteps;
+}
+
+/**
+ * Keeps the newest of both, in order of time: the same in whatever order they meet, and however often. What both hold is
+ * one request, which one of them was told of; and so are two of the same millisecond that weigh the same.
+ */
+export function uniteRecent(into: Recent, from: Recent): void {
+  if (from.length === 0) return;
+  const left = recentEntries(into).sort(inOrder);
+  const right = recentEntries(from).sort(inOrder);
+  const united: Entry[] = [];
+  for (let at = 0, other = 0; at < left.length || other < right.length; ) {
+    const [mine, its] = [left[at], right[other]];
+    const order = mine === undefined ? 1 : its === undefined ? -1 : inOrder(mine, its);
+    const next = order <= 0 ? mine : its;
+    if (next !== undefined) united.push(next);
+    if (order <= 0) at++;
+    if (order >= 0) other++;
+  }
+  clearRecent(into);
+  for (const { atMs, encoded } of united.slice(-recentMax)) addRecent(into, atMs, encoded);
+}
+
+type Entry = { readonly atMs: number; readonly encoded: number };
+
+function inOrder(left: Entry, right: Entry): number {
+  return left.atMs - right.atMs || left.encoded - right.encoded;
+}
+
+/** Oldest first. */
+export function recentEntries({ length, next, atMs, evidence }: Recent): Entry[] {
+  return Array.from({ length }, (_, index) => {
+    const at = (next - length + index + recentMax) % recentMax;
+    return { atMs: atMs[at] ?? 0, encoded: evidence[at] ?? 0 };
+  });
+}
+
+export function clearRecent(recent: Recent): void {
+  recent.length = 0;
+  recent.next = 0;
+  recent.alarms = 0;
+  recent.sum = 0;
+}

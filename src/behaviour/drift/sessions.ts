@@ -1,0 +1,83 @@
+/** What is held of a session while it lasts: its last action, and where its destinations first appeared. */
+
+import { LRUCache } from 'lru-cache';
+
+/** Hashes held of one session, and how long after they were last met. */
+export const seenMax = 512;
+const seenLifetimeMs = 15 * 60 * 1000;
+/** A session unused for so long begins anew. */
+const sessionLifetimeMs = 60 * 60 * 1000;
+
+/** Where a destination first appeared: in the response to an action, or (0) in a request of the agent's own. */
+type Appearance = { readonly action: number; atMs: number };
+
+export type Session = {
+  /** Hash of the action before; `start` where there is none. */
+  previous: number;
+  lastAtMs: number;
+  seen: Map<number, Appearance> | null;
+};
+
+/** Stands for "nothing yet" as the action before the first. */
+export const start = 0xffffffff;
+/** Marks a destination that the agent named before any response did. */
+const ownRequest = 0;
+
+export type Sessions = {
+  readonly get: (agent: string, session: string | null, nowMs: number) => Session;
+  readonly delete: (agent: string, session: string | null) => void;
+};
+
+/** At most `sessionsMax` sessions, least recently used out first. */
+export function createSessions(sessionsMax: number): Sessions {
+  const sessions = new LRUCache<string, Session>({ max: sessionsMax });
+  return {
+    get: (agent, session, nowMs) => {
+      const key = session === null ? agent : `${agent}\n${session}`;
+      let held = sessions.get(key);
+      if (held === undefined || nowMs - held.lastAtMs > sessionLifetimeMs) {
+        held = { previous: start, lastAtMs: nowMs, seen: null };
+        sessions.set(key, held);
+      }
+      return held;
+    },
+    delete: (agent, session) => {
+      sessions.delete(session === null ? agent : `${agent}\n${session}`);
+    },
+  };
+}
+
+/** Notes the destinations of a response to `action`. One that a request named first stays the agent's own. */
+export function noteResponse(session: Session, hashes: Iterable<number>, action: number, nowMs: number): void {
+  let count = 0;
+  for (const hash of hashes) {
+    if (count++ >= seenMax) return;
+    note(session, hash, action, nowMs);
+  }
+}
+
+/** Notes a destination of a request, unless a response showed it before. */
+export function noteRequest(session: Session, hash: number, nowMs: number): void {
+  note(session, hash, ownRequest, nowMs);
+}
+
+/** The action whose response first showed a destination; 0 where none did, or too long ago. */
+export function responseThatShowed({ seen }: Session, hash: number, nowMs: number): number {
+  const appearance = seen?.get(hash);
+  return appearance === undefined || nowMs - appearance.atMs > seenLifetimeMs ? ownRequest : appearance.action;
+}
+
+function note(session: Session, hash: number, action: number, nowMs: number): void {
+  session.seen ??= new Map();
+  const { seen } = session;
+  let appearance = seen.get(hash);
+  if (appearance !== undefined) seen.delete(hash);
+  if (appearance === undefined || nowMs - appearance.atMs > seenLifetimeMs) appearance = { action, atMs: nowMs };
+  appearance.atMs = nowMs;
+  seen.set(hash, appearance);
+  if (seen.size <= seenMax) return;
+  for (const oldest of seen.keys()) {
+    seen.delete(oldest);
+    return;
+  }
+}

@@ -1,0 +1,28 @@
+/** State of behaviour for a single process. Forgotten when it ends; what was used longest ago goes first. */
+
+import { randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { DriftStore, Stored } from './drift-port.ts';
+
+const bytesMaxUsual = 64 * 1024 * 1024;
+
+export function createMemoryDrift(bytesMax = bytesMaxUsual): DriftStore {
+  const kept = new LRUCache<string, Stored>({
+    maxSize: bytesMax,
+    sizeCalculation: ({ bytes }, name) => bytes.length + name.length + 64,
+  });
+  return {
+    async read(name) {
+      return kept.get(name) ?? null;
+    },
+    async write(name, expected, bytes, lifetimeMs) {
+      if ((kept.peek(name)?.version ?? null) !== expected) return null;
+      const version = randomUUID();
+      kept.set(name, { version, bytes: bytes.slice() }, lifetimeMs === null ? {} : { ttl: lifetimeMs });
+      return version;
+    },
+    async has(names) {
+      return names.map((name) => kept.has(name));
+    },
+  };
+}

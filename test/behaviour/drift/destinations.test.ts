@@ -1,0 +1,155 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createFindDestinations } from '../../../src/behaviour/drift/destinations.ts';
+import { createKeyedHash } from '../../../src/behaviour/drift/keyed-hash.ts';
+import { normaliseName, recognise } from '../../../src/behaviour/drift/recognise.ts';
+import { createResponseScan } from '../../../src/behaviour/drift/response-scan.ts';
+
+const hash = createKeyedHash(Buffer.alloc(32, 3), 'destination');
+const find = createFindDestinations({ hash, fields: ['payTo', 'order.store'] });
+const openScan = createResponseScan(hash);
+
+const hashOf = (text: string) => hash(normaliseName(text) ?? '');
+const scan = (...chunks: readonly string[]) => {
+  const { write, end } = openScan();
+  for (const chunk of chunks) write(chunk);
+  return end();
+};
+
+describe('recognise', () => {
+  it.each([
+    ['Anna@Example.COM', 'anna@example.com'],
+    ['mailto:anna@example.com', 'anna@example.com'],
+    ['Anna <anna@example.com>', 'anna@example.com'],
+    ['https://Example.com:443/a/?q=1#x', 'example.com/a'],
+    ['HTTP://user:pass@example.com', 'example.com'],
+    ['www.example.com/path/', 'www.example.com/path'],
+    ['https://example.com:8443', 'example.com:8443'],
+    ['https://bücher.example/a', 'xn--bcher-kva.example/a'],
+    ['gb29 nwbk 6016 1331 9268 19', 'GB29NWBK60161331926819'],
+    ['203.0.113.7', '203.0.113.7'],
+    ['123E4567-E89B-12D3-A456-426614174000', '#123E4567E89B12D3A456426614174000'],
+    ['+49 30 12345678', '#493012345678'],
+  ])('spells %s as %s', (text, expected) => {
+    expect(recognise(text)).toBe(expected);
+  });
+
+  it.each([
+    'hello',
+    '2026-01-31',
+    '20260131',
+    '12.50',
+    '1.2.3',
+    'report.pdf',
+    'a@b',
+    '10:30',
+    'Hotel Riverside View',
+    'x'.repeat(600),
+    '@example.com',
+    '://example.com',
+  ])('does not take %s for a destination', (text) => {
+    expect(recognise(text)).toBeNull();
+  });
+
+  it('gives what it gave when asked about its own spelling', () => {
+    const texts = fc.oneof(fc.string({ maxLength: 80 }), fc.webUrl(), fc.emailAddress(), fc.uuid(), fc.ipV4());
+    fc.assert(
+      fc.property(texts, (text) => {
+        const name = recognise(text);
+        if (name?.startsWith('#') === false) expect(recognise(name)).toBe(name);
+      }),
+    );
+  });
+});
+
+describe('the destinations of a request', () => {
+  const fieldsOf = (body: unknown) => find({ body }).map(({ field, isId }) => `${field}${isId ? ' (id)' : ''}`);
+
+  it('are values of a telling shape in any field, and any value of a telling field', () => {
+    expect(
+      fieldsOf({ note: 'see https://example.com', page: 'https://example.com', recipient: 'Bob', amount: 5 }),
+    ).toEqual(['page', 'recipient']);
+    expect(fieldsOf({ recipientEmail: 'bob', share_with: ['a', 'b'], userId: 7, subject: 'Bob' })).toEqual([
+      'recipientEmail',
+      'share_with',
+      'share_with',
+      'userId (id)',
+    ]);
+  });
+
+  it('are what operators name, by field or by path', () => {
+    expect(fieldsOf({ pay_to: 'x', order: { store: 'y' }, store: 'z' })).toEqual(['pay_to', 'order.store']);
+  });
+
+  it('are the same for the same destination, however it is spelled', () => {
+    const [first] = find({ body: { recipient: 'GB29 NWBK 6016 1331 9268 19' } });
+    const [second] = find({ query: [['iban', 'gb29nwbk60161331926819']] });
+    const [third] = find({ segments: ['accounts', 'GB29NWBK60161331926819'] });
+    expect([second?.hash, third?.hash]).toEqual([first?.hash, first?.hash]);
+  });
+
+  it('are read from Maps as from objects, and put people before things', () => {
+    const body = new Map<string, unknown>([
+      ['id', 'a-1'],
+      ['to', ['bob@example.com', 'bob@example.com']],
+    ]);
+    const found = find({ body });
+    expect(found.map(({ isId }) => isId)).toEqual([false, true]);
+    expect(found[0]?.hash).toBe(hashOf('bob@example.com'));
+  });
+
+  it('are bounded in number, depth and length', () => {
+    const many = Array.from({ length: 5000 }, (_, index) => `user-${index}`);
+    expect(find({ body: { to: many } }).length).toBe(16);
+    let deep: unknown = { to: 'bob' };
+    for (let level = 0; level < 50; level++) deep = { deep };
+    expect(find({ body: deep })).toEqual([]);
+    expect(find({ body: { to: 'x'.repeat(10_000) } })).toEqual([]);
+  });
+});
+
+describe('the destinations of a response', () => {
+  it('are found in prose, JSON and YAML', () => {
+    expect(scan('Write to eve@example.net, or see (https://example.net/a).')).toEqual(
+      expect.arrayContaining([hashOf('eve@example.net'), hashOf('https://example.net/a')]),
+    );
+    expect(scan('{"items":[{"recipient":"Eve Adams","site":"https:\\/\\/example.net\\/b"}]}')).toEqual(
+      expect.arrayContaining([hashOf('Eve Adams'), hashOf('https://example.net/b')]),
+    );
+    expect(scan('- recipient: US133000000121212121212\n  channel: general\n')).toEqual(
+      expect.arrayContaining([hashOf('US133000000121212121212'), hashOf('general')]),
+    );
+    expect(scan('pay to GB29 NWBK 6016 1331 9268 19 today')).toContain(hashOf('GB29NWBK60161331926819'));
+    expect(scan('{"mail":"eve\\u0040example.net"}')).toContain(hashOf('eve@example.net'));
+  });
+
+  it('are the same wherever the text is cut', () => {
+    const text =
+      '{"to":"Bob Smith","url":"https://example.net/x?y=1"} mail eve@example.net, GB29 NWBK 6016 1331 9268 19.';
+    const whole = [...scan(text)].sort();
+    for (let cut = 1; cut < text.length; cut++) {
+      expect([...scan(text.slice(0, cut), text.slice(cut))].sort()).toEqual(whole);
+    }
+  });
+
+  it('are bounded, whatever the text', () => {
+    const many = Array.from({ length: 3000 }, (_, index) => `user${index}@example.net`).join(' ');
+    expect(scan(many).length).toBe(512);
+    fc.assert(fc.property(fc.array(fc.string({ unit: 'binary' })), (chunks) => scan(...chunks).length <= 512));
+    expect(scan(`${'\\u005c'.repeat(2000)} "${'\\'.repeat(3000)}" ${':'.repeat(3000)}`)).toEqual([]);
+  });
+});
+
+describe('keyed hashes', () => {
+  it('depend on secret, purpose and every character', () => {
+    const other = [createKeyedHash(Buffer.alloc(32, 4), 'destination'), createKeyedHash(Buffer.alloc(32, 3), 'action')];
+    const values = [hash('abc'), hash('abd'), hash('ab'), hash('abc\0'), ...other.map((of) => of('abc'))];
+    expect(new Set(values).size).toBe(values.length);
+    expect(createKeyedHash(Buffer.alloc(32, 3), 'destination')('abc')).toBe(hash('abc'));
+  });
+
+  it('collide as seldom as 32 bits do', () => {
+    const values = new Set(Array.from({ length: 50_000 }, (_, index) => hash(`agent-${index}@example.com`)));
+    expect(values.size).toBeGreaterThan(49_990);
+  });
+});
