@@ -1,7 +1,7 @@
 /**
  * CPU time a request and throughput: plain forwarding, Postern on memory, Postern on Redis, and with what can be
- * switched off. Rounds are interleaved so
- * that a noisy machine is noisy for all; every request carries a fresh ES256 proof, signed before its round begins.
+ * switched off. Rounds are interleaved so that a noisy machine is noisy for all; every request carries a fresh ES256
+ * proof, signed before its round begins.
  *
  *     npm run bench -- [--rounds N] [--requests N] [--concurrency N] [--rules N] [--json]
  *
