@@ -15,9 +15,6 @@ export type ActionTable = {
   readonly counts: Uint32Array;
   /** Distinct actions that came after this one. */
   readonly followers: Uint16Array;
-  /** Requests of this action that named a destination, and those whose destination was new; recent ones count more. */
-  readonly named: Uint16Array;
-  readonly fresh: Uint16Array;
 };
 
 export function createActionTable(): ActionTable {
@@ -26,8 +23,6 @@ export function createActionTable(): ActionTable {
     keys: new Uint32Array(slotCount),
     counts: new Uint32Array(slotCount),
     followers: new Uint16Array(slotCount),
-    named: new Uint16Array(slotCount),
-    fresh: new Uint16Array(slotCount),
   };
 }
 
@@ -62,8 +57,6 @@ export function addActions(into: ActionTable, from: ActionTable): void {
     const at = slotForAction(into, key);
     into.counts[at] = Math.min(0xffffffff, (into.counts[at] ?? 0) + (from.counts[slot] ?? 0));
     addBounded(into.followers, at, from.followers[slot] ?? 0);
-    addBounded(into.named, at, from.named[slot] ?? 0);
-    addBounded(into.fresh, at, from.fresh[slot] ?? 0);
   }
 }
 
@@ -83,13 +76,12 @@ export function addBounded(cells: Uint16Array, index: number, amount: number): v
 
 /** Keeps the `kept` actions of the highest counts, ties by key, so that the outcome is the same on every replica. */
 function purge(table: ActionTable, kept: number): void {
-  const rows: { key: number; count: number; followers: number; named: number; fresh: number }[] = [];
+  const rows: { key: number; count: number; followers: number }[] = [];
   for (let slot = 0; slot < slotCount; slot++) {
     const key = table.keys[slot] ?? 0;
     const count = table.counts[slot] ?? 0;
-    const named = table.named[slot] ?? 0;
-    if (key === 0 || (count === 0 && named === 0)) continue;
-    rows.push({ key, count, named, followers: table.followers[slot] ?? 0, fresh: table.fresh[slot] ?? 0 });
+    if (key === 0 || count === 0) continue;
+    rows.push({ key, count, followers: table.followers[slot] ?? 0 });
   }
   rows.sort((left, right) => right.count - left.count || left.key - right.key);
   clearActions(table);
@@ -99,8 +91,6 @@ function purge(table: ActionTable, kept: number): void {
     table.keys[slot] = row.key;
     table.counts[slot] = row.count;
     table.followers[slot] = row.followers;
-    table.named[slot] = row.named;
-    table.fresh[slot] = row.fresh;
     table.used++;
   }
 }
@@ -109,7 +99,5 @@ export function clearActions(table: ActionTable): void {
   table.keys.fill(0);
   table.counts.fill(0);
   table.followers.fill(0);
-  table.named.fill(0);
-  table.fresh.fill(0);
   table.used = 0;
 }

@@ -2,11 +2,14 @@
 
 import { type Baseline, createBaseline, createDelta } from './baseline.ts';
 import { createRecent, type Recent } from './recent.ts';
+import {
+  clearWaitingDestinations,
+  createWaitingDestinations,
+  type WaitingDestinations,
+} from './waiting-destinations.ts';
 
 /** Requests that are learned together: enough to tell an agent from an intruder, few enough to keep up. */
 export const batchSize = 50;
-/** Destinations of one request that are looked at. */
-export const destinationsMax = 4;
 
 /** Requests judged but not yet learned: they wait until their batch as a whole has proved to be the agent's own. */
 export type Batch = {
@@ -26,9 +29,9 @@ export type Batch = {
   readonly bins: Uint8Array;
   readonly hours: Uint8Array;
   readonly rates: Uint8Array;
-  /** destinationsMax a request, 0 for none; and what the request was the first to do. */
-  readonly destinations: Uint32Array;
+  /** What the request was the first to do, and what each named. */
   readonly marks: Uint8Array;
+  readonly destinations: WaitingDestinations;
 };
 
 export const markNamed = 1;
@@ -77,8 +80,8 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
       bins: new Uint8Array(batchSize * histogramsPerRequest),
       hours: new Uint8Array(batchSize),
       rates: new Uint8Array(batchSize),
-      destinations: new Uint32Array(batchSize * destinationsMax),
       marks: new Uint8Array(batchSize),
+      destinations: createWaitingDestinations(),
     },
     actionSurprise: 0,
     sequenceSurprise: 0,
@@ -105,17 +108,8 @@ export function countWaitingPairs(batch: Batch, previous: number, action: number
   return count;
 }
 
-/** Whether an allowed request that waits named this destination of this action. */
-export function isDestinationWaiting(batch: Batch, action: number, destination: number): boolean {
-  const end = batch.length * destinationsMax;
-  for (let index = 0; index < end; index++) {
-    if (batch.destinations[index] !== destination) continue;
-    if (batch.actions[Math.floor(index / destinationsMax)] === action) return true;
-  }
-  return false;
-}
-
 export function clearBatch(batch: Batch): void {
+  clearWaitingDestinations(batch.destinations);
   batch.length = 0;
   batch.heard = 0;
   batch.evidence = 0;

@@ -11,6 +11,7 @@ import {
   turnGeneration,
   uniteDestinations,
 } from './destination-memory.ts';
+import { addFields, ageFields, clearFields, createFieldSketch, type FieldSketch } from './field-sketch.ts';
 import { histogramCells } from './histogram.ts';
 import { pairCells } from './pair-sketch.ts';
 import { clearRecent, createRecent, type Recent, uniteRecent } from './recent.ts';
@@ -60,6 +61,7 @@ export type Baseline = {
   readonly pairs: Uint32Array;
   readonly histograms: Uint32Array;
   readonly hours: Uint32Array;
+  readonly fields: FieldSketch;
   /** Used in requests. */
   readonly destinations: DestinationMemory;
   /** Shown in responses, a generation a day. */
@@ -89,6 +91,7 @@ export function createBaseline(): Baseline {
     pairs: new Uint32Array(pairCells),
     histograms: new Uint32Array(histogramCells),
     hours: new Uint32Array(hourCells),
+    fields: createFieldSketch(),
     destinations: createDestinationMemory(),
     shown: createDestinationMemory(),
     recent: createRecent(),
@@ -120,6 +123,7 @@ export function mergeBaseline(into: Baseline, from: Baseline): void {
   addCells(into.pairs, from.pairs);
   addCells(into.histograms, from.histograms);
   addCells(into.hours, from.hours);
+  addFields(into.fields, from.fields);
   uniteDestinations(into.destinations, from.destinations);
   uniteDestinations(into.shown, from.shown);
   uniteRecent(into.recent, from.recent);
@@ -143,12 +147,7 @@ export function ageBaseline(baseline: Baseline, delta: Baseline | null, nowMs: n
     halveCalibration(baseline);
     if (delta !== null) halveCalibration(delta);
   }
-  const { named, fresh } = baseline.actions;
-  for (let slot = 0; slot < named.length; slot++) {
-    if ((named[slot] ?? 0) <= namedMax) continue;
-    named[slot] = (named[slot] ?? 0) >>> 1;
-    fresh[slot] = (fresh[slot] ?? 0) >>> 1;
-  }
+  ageFields(baseline.fields);
   while (baseline.named > 4 * namedMax) {
     baseline.named >>>= 1;
     baseline.fresh >>>= 1;
@@ -177,6 +176,7 @@ export function clearBaseline(baseline: Baseline): void {
   baseline.pairs.fill(0);
   baseline.histograms.fill(0);
   baseline.hours.fill(0);
+  clearFields(baseline.fields);
   clearDestinations(baseline.destinations);
   clearDestinations(baseline.shown);
   clearRecent(baseline.recent);

@@ -1,6 +1,6 @@
 /** A baseline, or a delta of one, as bytes: what the store holds and what an operator exports. */
 
-import { type ActionTable, actionsMax, slotCount, slotForAction } from './action-table.ts';
+import { type ActionTable, actionsMax, slotForAction } from './action-table.ts';
 import { type Baseline, createBaseline, standings } from './baseline.ts';
 import { type DestinationMemory, generationWords } from './destination-memory.ts';
 import { openReader, openWriter, type Reader, type Writer } from './packed.ts';
@@ -8,7 +8,7 @@ import { addRecent, recentEntries, recentMax } from './recent.ts';
 
 const magic = 0x50_44_42;
 /** Raised when the layout, or the meaning of a number in it, changes: older bytes are then refused, not misread. */
-export const formatVersion = 1;
+export const formatVersion = 2;
 
 /** No baseline is longer. */
 export const baselineBytesMax = 32 * 1024;
@@ -27,6 +27,8 @@ export function encodeBaseline(baseline: Baseline): Uint8Array {
   writer.cells(baseline.pairs);
   writer.cells(baseline.histograms);
   writer.cells(baseline.hours);
+  writer.cells(baseline.fields.named);
+  writer.cells(baseline.fields.fresh);
   writeMemory(writer, baseline.destinations);
   writeMemory(writer, baseline.shown);
   const entries = recentEntries(baseline.recent);
@@ -54,6 +56,8 @@ export function decodeBaseline(bytes: Uint8Array): Baseline | null {
   reader.cells(baseline.pairs);
   reader.cells(baseline.histograms);
   reader.cells(baseline.hours);
+  reader.cells(baseline.fields.named, 0xff);
+  reader.cells(baseline.fields.fresh, 0xff);
   readMemory(reader, baseline.destinations);
   readMemory(reader, baseline.shown);
   const length = reader.number(recentMax);
@@ -86,13 +90,10 @@ const numbers = [
 
 /** A part is never more than its whole: shares computed from them stay between 0 and 1. */
 function isConsistent(baseline: Baseline): boolean {
-  const { weight, newWeight, named, fresh, strange, tainted, actions } = baseline;
+  const { weight, newWeight, named, fresh, strange, tainted, fields } = baseline;
   if (newWeight > weight) return false;
   if (fresh > named || strange > fresh || tainted > fresh) return false;
-  for (let slot = 0; slot < slotCount; slot++) {
-    if ((actions.fresh[slot] ?? 0) > (actions.named[slot] ?? 0)) return false;
-  }
-  return true;
+  return fields.named.every((count, cell) => (fields.fresh[cell] ?? 0) <= count);
 }
 
 function writeActions(writer: Writer, table: ActionTable): void {
@@ -106,8 +107,6 @@ function writeActions(writer: Writer, table: ActionTable): void {
     writer.number(key - before);
     writer.number(table.counts[slot] ?? 0);
     writer.number(table.followers[slot] ?? 0);
-    writer.number(table.named[slot] ?? 0);
-    writer.number(table.fresh[slot] ?? 0);
     before = key;
   }
 }
@@ -126,8 +125,6 @@ function readActions(reader: Reader, table: ActionTable): void {
     const slot = slotForAction(table, key);
     table.counts[slot] = reader.number(countMax);
     table.followers[slot] = reader.number(0xffff);
-    table.named[slot] = reader.number(0xffff);
-    table.fresh[slot] = reader.number(0xffff);
   }
 }
 

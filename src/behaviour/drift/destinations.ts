@@ -1,8 +1,8 @@
 /** The values of a request that name whom or what it reaches. They are hashed under a key at once, and never kept. */
 
-import type { Destination } from './judgement.ts';
+import type { Destination, DestinationKind } from './judgement.ts';
 import type { KeyedHash } from './keyed-hash.ts';
-import { idMark, normaliseName, recognise, valueCharsMax } from './recognise.ts';
+import { idMark, normaliseName, normalisePlain, recognise } from './recognise.ts';
 
 /** Fields that name someone or somewhere to reach, by their whole name or its last word. */
 const reachFields =
@@ -13,9 +13,22 @@ const reachFields =
 /** Fields that name a thing. */
 const idFields = 'id ids uuid guid';
 
+/** Longer values are texts. */
+const plainCharsMax = 64;
+const blank = /\s/;
+const between = /[\s,;]/;
+/** Signs of an address or a link inside of a text. */
+const mayNameInside = /@|:\/\/|www\./i;
+/** What separates words in prose and in lists. */
+const outside = /[\s,;<>()[\]{}"'`|]+/;
+const trailing = /[.:!?*_]{1,8}$/;
+const insideCharsMax = 4096;
+const insideMax = 8;
+
 const depthMax = 8;
 const nodesMax = 256;
 const foundMax = 16;
+const fieldsMax = 4096;
 
 export type DestinationOptions = {
   readonly hash: KeyedHash;
@@ -30,22 +43,38 @@ export type Parts = {
   readonly body?: unknown;
 };
 
-/** Gives the destinations of a request, those that name someone to reach first; at most 16. */
+/** Gives the destinations of a request, those that name someone to reach first, then things, then what may be either. */
 export type FindDestinations = (parts: Parts) => Destination[];
 
 export function createFindDestinations({ hash, fields = [] }: DestinationOptions): FindDestinations {
   const kindOf = createFieldKinds(fields);
+  const fieldHashOf = createFieldHash(hash);
   return ({ segments = [], query = [], body }) => {
-    const found: Destination[] = [];
+    const sought: Found = { reach: [], id: [], other: [] };
     let nodes = 0;
+    const add = (field: string, name: string | null, kind: DestinationKind, isInside = false) => {
+      const found = sought[kind === 'reach' || kind === 'id' ? kind : 'other'];
+      if (name === null || found.length >= foundMax) return;
+      const value = kind === 'text' ? 0 : hash(name);
+      const fieldHash = fieldHashOf(field, isInside);
+      if (found.some((other) => other.hash === value && (value !== 0 || other.fieldHash === fieldHash))) return;
+      found.push({ field, fieldHash, hash: value, kind });
+    };
+    const addRecognised = (field: string, name: string) => add(field, name, name.startsWith(idMark) ? 'id' : 'reach');
     const take = (field: string, path: string, text: string) => {
-      if (found.length >= foundMax || text.length > valueCharsMax) return;
+      if (text === '') return;
       const kind = kindOf(field, path);
-      const name = kind === null ? recognise(text) : kind === 'id' ? nameOfId(text) : normaliseName(text);
-      if (name === null) return;
-      const isId = kind === 'id' || (kind === null && name.startsWith(idMark));
-      const value = hash(name);
-      if (!found.some((other) => other.hash === value)) found.push({ field: path, hash: value, isId });
+      if (kind === 'id') return add(path, nameOfId(text), 'id');
+      const inside = namesInside(text);
+      for (const name of inside) add(path, name, 'reach', kind === null);
+      if (inside.length > 0) return;
+      if (kind === 'reach') return add(path, normaliseName(text), 'reach');
+      const name = recognise(text);
+      if (name !== null) return addRecognised(path, name);
+      // How often a field holds a text is known, so that it can be told how seldom there is a link in it.
+      if (blank.test(text)) add(path, '', 'text', true);
+      if (text.length > plainCharsMax || text.includes('\n')) add(path, '', 'text');
+      else add(path, normalisePlain(text), 'plain');
     };
     const walk = (field: string, path: string, value: unknown, depth: number): void => {
       if (depth > depthMax || ++nodes > nodesMax) return;
@@ -59,12 +88,45 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
         for (const [key, item] of Object.entries(value)) walk(key, join(path, key), item, depth + 1);
       }
     };
-    for (const segment of segments) take('', 'path', segment);
+    for (const segment of segments) {
+      const name = recognise(segment);
+      if (name !== null) addRecognised('path', name);
+    }
     for (const [name, value] of query) take(name, name, value);
     if (body !== undefined) walk('', '', body, 0);
-    // Only the first few are looked at: whom comes before what.
-    return found.sort((left, right) => Number(left.isId) - Number(right.isId));
+    // Each kind has its own bound: no number of other values keeps whom a request reaches from being looked at.
+    return [...sought.reach, ...sought.id, ...sought.other].slice(0, foundMax);
   };
+}
+
+type Found = Record<'reach' | 'id' | 'other', Destination[]>;
+
+/** The names of fields come again with nearly every request. */
+function createFieldHash(hash: KeyedHash): (field: string, isInside: boolean) => number {
+  const hashes = new Map<string, number>();
+  const insideHashes = new Map<string, number>();
+  return (field, isInside) => {
+    const known = isInside ? insideHashes : hashes;
+    let value = known.get(field);
+    if (value === undefined) {
+      value = hash(isInside ? `in ${field}` : field);
+      if (known.size < fieldsMax) known.set(field, value);
+    }
+    return value;
+  };
+}
+
+/** Addresses and links that stand in a text or a list. */
+function namesInside(whole: string): string[] {
+  const names: string[] = [];
+  const text = whole.length > insideCharsMax ? whole.slice(0, insideCharsMax) : whole;
+  if (!mayNameInside.test(text) || !between.test(text)) return names;
+  for (const part of text.split(outside)) {
+    if (names.length >= insideMax) break;
+    const name = mayNameInside.test(part) ? recognise(part.replace(trailing, '')) : null;
+    if (name !== null) names.push(name);
+  }
+  return names;
 }
 
 export type FieldKind = 'reach' | 'id' | null;

@@ -3,6 +3,7 @@
 import { findAction, slotCount } from './action-table.ts';
 import type { Agent } from './agent.ts';
 import { unit } from './baseline.ts';
+import { freshShareOf } from './judge-destinations.ts';
 import type { Judgement } from './judgement.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
 import { start } from './sessions.ts';
@@ -19,7 +20,7 @@ export type Reason = {
   /** The keyed hash of a destination and the field it stood in. */
   readonly value?: string;
   readonly field?: string;
-  /** The share of this agent's destinations that were new, where one was named. */
+  /** How often this field of this action holds something new. */
   readonly newRate?: number;
   /** The action whose response first showed the destination. */
   readonly fromResponseOf?: string;
@@ -74,12 +75,14 @@ export function explain(agent: Agent, judgement: Judgement, nameOf: (hash: numbe
 function destinationReason(agent: Agent, judgement: Judgement, name: (hash: number) => string, share: number): Reason {
   const fresh = judgement.destinations[judgement.freshIndex];
   const action = name(judgement.action);
-  const { view } = agent;
-  const newRate = Math.round(((view.fresh + 1) / (view.named + 2)) * 1000) / 1000;
+  if (fresh === undefined) {
+    return { feature: 'destination', action, seen: 'UNSEEN', share: 0, text: 'no new destination' };
+  }
+  const newRate = Math.round(freshShareOf(agent.view, judgement.action, fresh) * 1000) / 1000;
   const base = { feature: 'destination', action, seen: 'UNSEEN', share, newRate } as const;
-  if (fresh === undefined) return { ...base, share: 0, text: 'no new destination' };
   const value = `keyed:${fresh.hash.toString(16).padStart(8, '0')}`;
-  const text = `${action} names a destination in ${fresh.field} that this agent never used there`;
+  const what = fresh.kind === 'plain' ? 'has a value' : 'names a destination';
+  const text = `${action} ${what} in ${fresh.field} that this agent never used there`;
   if (judgement.shownBy === 0) return { ...base, value, field: fresh.field, text };
   const fromResponseOf = name(judgement.shownBy);
   return {

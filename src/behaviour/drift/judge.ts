@@ -1,16 +1,15 @@
 /** What a request looks like beside its agent's own past: scores before anything is learned from it. */
 
 import { findAction } from './action-table.ts';
-import { type Agent, countWaiting, countWaitingPairs, destinationsMax, isDestinationWaiting } from './agent.ts';
+import { type Agent, countWaiting, countWaitingPairs } from './agent.ts';
 import { type Baseline, hourCount, unit } from './baseline.ts';
-import { hasDestination, wasBefore } from './destination-memory.ts';
 import { catalogueSize, type Fleet, peersOf, shareAmongPeers, usersAmongPeers } from './fleet.ts';
 import { scales, tailShare } from './histogram.ts';
+import { judgeDestinations, noDestination } from './judge-destinations.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
-import { mix } from './keyed-hash.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
 import { addRecent, encodeEvidence, meanEvidence, recentEntries } from './recent.ts';
-import { noteRequest, responseThatShowed, type Session } from './sessions.ts';
+import type { Session } from './sessions.ts';
 
 /** Below this many requests there is nothing to be compared with: scores are 0. */
 export const calibratedSamplesMin = 200;
@@ -32,11 +31,6 @@ const sustainedMiddle = 0;
 const sustainedSlope = 3;
 /** What action and sequence count beside a destination: hijacked agents use their ordinary tools. */
 const conductShare = 0.35;
-/** How strongly an agent's overall share of new destinations speaks for an action it has taken seldom. */
-const freshPrior = 3;
-
-const noDestination = { freshIndex: -1, isStrange: false, shownBy: 0, share: 1, taintShare: 1 };
-export const dayMs = 24 * 60 * 60 * 1000;
 
 export function judge(
   agent: Agent,
@@ -52,11 +46,11 @@ export function judge(
   session.previous = action;
   session.lastAtMs = atMs;
 
-  const { slot, isKnown, evidence } = judgeConduct(agent, fleet, previous, action);
+  const { isKnown, evidence } = judgeConduct(agent, fleet, previous, action);
   agent.lean += leanWeight * (evidence - agent.lean);
 
   const named =
-    destinations.length === 0 ? noDestination : judgeDestinations(agent, session, slot, action, destinations, atMs);
+    destinations.length === 0 ? noDestination : judgeDestinations(agent, session, action, destinations, atMs);
   const rate = judgeRate(agent, atMs);
 
   const actionShare = tailShare(view.histograms, scales.action, agent.actionSurprise, unit);
@@ -101,9 +95,11 @@ export function judge(
     action,
     previous,
     destinations,
+    freshBits: named.freshBits,
     freshIndex: named.freshIndex,
     isStrange: named.isStrange,
     shownBy: named.shownBy,
+    marks: named.marks,
     actionEvidence,
     sequenceEvidence,
     destinationEvidence,
@@ -122,7 +118,6 @@ export function judge(
 }
 
 type Conduct = {
-  readonly slot: number;
   readonly isKnown: boolean;
   /** log of the chance among peers over the chance here. */
   readonly evidence: number;
@@ -157,7 +152,7 @@ function judgeConduct(agent: Agent, fleet: Fleet, previous: number, action: numb
   const ownChance = (learned + prior * peerChance) / (total + prior);
   const ownPairChance = backOff(pairLearned, previousCount, followers, ownChance);
   const evidence = Math.log(peerChance) - (1 - pairShare) * Math.log(ownChance) - pairShare * Math.log(ownPairChance);
-  return { slot, isKnown: learned + waiting > 0, evidence };
+  return { isKnown: learned + waiting > 0, evidence };
 }
 
 /** Alarms among the newest requests since a person last spoke. */
@@ -180,52 +175,6 @@ function backOff(pairCount: number, previousCount: number, followers: number, fa
 function noveltyOf(view: Baseline, fleet: Fleet, action: number): number {
   const share = (view.newWeight + unit) / (view.weight + 2 * unit);
   return 1 - share * (0.5 + 0.5 * usersAmongPeers(fleet, action, view));
-}
-
-/** The key under which an action's destination is remembered. */
-export function destinationKey(action: number, destination: number): number {
-  return mix(action, destination) || 1;
-}
-
-function judgeDestinations(
-  agent: Agent,
-  session: Session,
-  slot: number,
-  action: number,
-  destinations: readonly Destination[],
-  atMs: number,
-): typeof noDestination {
-  const { view, batch } = agent;
-  let freshIndex = -1;
-  let isStrange = false;
-  let shownBy = 0;
-  const day = Math.floor(atMs / dayMs);
-  for (let index = 0; index < destinations.length && index < destinationsMax; index++) {
-    const destination = destinations[index];
-    if (destination === undefined) break;
-    const { hash } = destination;
-    // Reading a list and then one of its records is what agents do: ids are expected to come from responses.
-    const shown = destination.isId ? 0 : responseThatShowed(session, hash, atMs);
-    noteRequest(session, hash, atMs);
-    if (shownBy !== 0 && isStrange) continue;
-    const key = destinationKey(action, hash);
-    if (hasDestination(view.destinations, key) || isDestinationWaiting(batch, action, hash)) continue;
-    // Used in another operation, or shown on an earlier day: new here, but no stranger. What was shown today alone may
-    // have been put there today.
-    const isMet = hasDestination(view.destinations, destinationKey(0, hash)) || wasBefore(view.shown, hash, day);
-    if (freshIndex !== -1 && (isMet || isStrange) && (shown === 0 || shownBy !== 0)) continue;
-    freshIndex = index;
-    isStrange = !isMet;
-    shownBy = shown;
-  }
-  if (freshIndex === -1) return noDestination;
-  const overall = (view.fresh + 1) / (view.named + 2);
-  const named = slot === -1 ? 0 : (view.actions.named[slot] ?? 0);
-  const fresh = slot === -1 ? 0 : (view.actions.fresh[slot] ?? 0);
-  const freshShare = (fresh + freshPrior * overall) / (named + freshPrior);
-  const share = isStrange ? (freshShare * (view.strange + 1)) / (view.fresh + 2) : freshShare;
-  const taintShare = shownBy === 0 ? 1 : (view.tainted + 1) / (view.fresh + 2);
-  return { freshIndex, isStrange, shownBy, share, taintShare };
 }
 
 export function countRate(agent: Agent, atMs: number): void {

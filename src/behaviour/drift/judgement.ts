@@ -1,12 +1,20 @@
 /** What is said of a request, and by which settings. */
 
-/** A value of the request that names a recipient, host, URL, account or id: its keyed hash, and where it stood. */
+/** A value of the request that names a recipient, host, URL, account or id, or may do so: its keyed hash, and where it stood. */
 export type Destination = {
   readonly field: string;
+  /** Of the field; another where it stood inside of a longer text. */
+  readonly fieldHash: number;
+  /** 0 for a text, of which only that there is one counts. */
   readonly hash: number;
-  /** Whether it names a thing (a record, a file) rather than someone or somewhere to reach. */
-  readonly isId: boolean;
+  readonly kind: DestinationKind;
 };
+
+/**
+ * Someone or somewhere to reach; a thing (a record, a file); a short value of which neither name nor shape tells whether
+ * it names anybody (a hotel, a category, a date); a text that could hold any of them, and does not.
+ */
+export type DestinationKind = 'reach' | 'id' | 'plain' | 'text';
 
 export type Settings = {
   /** Requests, and time since the first, before scores are said to mean something. */
@@ -42,11 +50,14 @@ export type Judgement = Scores & {
   readonly action: number;
   readonly previous: number;
   readonly destinations: readonly Destination[];
-  /** Which destination is new here, -1 for none; and whether this agent never met it in any way. */
+  /** Which destinations are new here, a bit each; the one that says most, -1 for none; whether it was never met at all. */
+  readonly freshBits: number;
   readonly freshIndex: number;
   readonly isStrange: boolean;
   /** The action whose response first showed the new destination; 0 where none did. */
   readonly shownBy: number;
+  /** What the request was the first to do, of those that name someone or something for certain. */
+  readonly marks: number;
   /** Evidence in nats (-log p), one a feature. */
   readonly actionEvidence: number;
   readonly sequenceEvidence: number;

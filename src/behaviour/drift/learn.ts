@@ -6,7 +6,6 @@ import {
   type Batch,
   batchSize,
   clearBatch,
-  destinationsMax,
   histogramsPerRequest,
   markFresh,
   markNamed,
@@ -17,11 +16,13 @@ import { ageBaseline, type Baseline, createDelta, type Standing, setStanding, un
 import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
 import { contribute, type Fleet, peerSamplesMin } from './fleet.ts';
 import { binCount, binOf, scales } from './histogram.ts';
-import { countAlarms, dayMs, destinationKey, peersMin } from './judge.ts';
+import { countAlarms, peersMin } from './judge.ts';
+import { dayMs, destinationKey } from './judge-destinations.ts';
 import type { Judgement, Settings } from './judgement.ts';
 import { mix } from './keyed-hash.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
 import { start } from './sessions.ts';
+import { addWaitingDestinations, countFields, waitingHashes } from './waiting-destinations.ts';
 
 /** allowed: taken over at a discount where it was unusual; denied: not at all; confirmed: in full (a passed step-up). */
 export type Outcome = 'allowed' | 'denied' | 'confirmed';
@@ -72,16 +73,9 @@ export function learn(agent: Agent, fleet: Fleet | null, settings: Settings, jud
   batch.bins[bin + 2] = binOf(scales.combined, judgement.combinedValue);
   batch.bins[bin + 3] = binOf(scales.rate, judgement.rateValue);
   batch.bins[bin + 4] = binOf(scales.sustained, judgement.sustainedValue);
-  const { destinations } = judgement;
-  for (let index = 0; index < destinationsMax; index++) {
-    const destination = destinations[index];
-    batch.destinations[at * destinationsMax + index] = outcome === 'denied' ? 0 : (destination?.hash ?? 0);
-  }
-  batch.marks[at] =
-    (destinations.length > 0 ? markNamed : 0) |
-    (judgement.freshIndex === -1 ? 0 : markFresh) |
-    (judgement.tainted ? markTainted : 0) |
-    (judgement.isStrange ? markStrange : 0);
+  batch.marks[at] = judgement.marks;
+  const { action, destinations, freshBits } = judgement;
+  if (outcome !== 'denied') addWaitingDestinations(batch.destinations, at, action, destinations, freshBits);
   endBatch(agent, fleet);
 }
 
@@ -168,7 +162,7 @@ function learnRequest(
   const isFollower = weight > unit / 2 && countOfPair(known.pairs, first, second) < unit / 2;
   const given = fleet === null ? 0 : contribute(fleet, action, weight, known, isNew);
   const marks = batch.marks[index] ?? 0;
-  const keys = marks === 0 ? [] : destinationsToKeep(batch, index, weight, known);
+  const keys = destinationsToKeep(batch, index, action, weight, known);
   const step = batch.rates[index] ?? 0;
   const hour = 3 * (batch.hours[index] ?? 0);
   for (const baseline of baselines) {
@@ -182,17 +176,12 @@ function learnRequest(
     }
     const slot = slotForAction(actions, action);
     actions.counts[slot] = (actions.counts[slot] ?? 0) + weight;
-    if (marks !== 0) {
-      addBounded(actions.named, slot, 1);
-      baseline.named++;
-      if ((marks & markFresh) !== 0) {
-        addBounded(actions.fresh, slot, 1);
-        baseline.fresh++;
-      }
-      if ((marks & markTainted) !== 0) baseline.tainted++;
-      if ((marks & markStrange) !== 0) baseline.strange++;
-      for (const key of keys) addDestination(baseline.destinations, key);
-    }
+    if ((marks & markNamed) !== 0) baseline.named++;
+    if ((marks & markFresh) !== 0) baseline.fresh++;
+    if ((marks & markTainted) !== 0) baseline.tainted++;
+    if ((marks & markStrange) !== 0) baseline.strange++;
+    countFields(batch.destinations, index, baseline.fields);
+    for (const key of keys) addDestination(baseline.destinations, key);
     if (isFollower) addBounded(actions.followers, slotForAction(actions, previous), 1);
     pairs[first] = (pairs[first] ?? 0) + weight;
     pairs[second] = (pairs[second] ?? 0) + weight;
@@ -203,12 +192,10 @@ function learnRequest(
 }
 
 /** A destination named by an alarm is remembered the second time only: once may have been an intruder's. */
-function destinationsToKeep(batch: Batch, index: number, weight: number, known: Baseline): number[] {
+function destinationsToKeep(batch: Batch, index: number, action: number, weight: number, known: Baseline): number[] {
   const keys: number[] = [];
-  for (let at = index * destinationsMax; at < (index + 1) * destinationsMax; at++) {
-    const destination = batch.destinations[at] ?? 0;
-    if (destination === 0) continue;
-    const key = destinationKey(batch.actions[index] ?? 0, destination);
+  for (const destination of waitingHashes(batch.destinations, index, known.fields)) {
+    const key = destinationKey(action, destination);
     const probation = mix(key, probationSeed);
     const isTrusted = weight > unit / 2 || hasDestination(known.destinations, probation);
     keys.push(isTrusted ? key : probation);

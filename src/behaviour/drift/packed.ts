@@ -4,7 +4,7 @@ export type Writer = {
   /** A whole number from 0 to 2^53 - 1. */
   readonly number: (value: number) => void;
   /** Cells that are mostly small or 0. */
-  readonly cells: (values: Uint32Array) => void;
+  readonly cells: (values: Uint32Array | Uint8Array) => void;
   /** Words whose bits are spread evenly, or all 0. */
   readonly words: (values: Uint32Array) => void;
   readonly end: () => Uint8Array;
@@ -14,7 +14,8 @@ export type Writer = {
 export type Reader = {
   /** A whole number of at most `max`. */
   readonly number: (max: number) => number;
-  readonly cells: (into: Uint32Array) => void;
+  /** Each of at most `max`; of 32 bits where it is left out. */
+  readonly cells: (into: Uint32Array | Uint8Array, max?: number) => void;
   readonly words: (into: Uint32Array, length: number) => void;
   readonly refuse: () => void;
   readonly isSound: () => boolean;
@@ -40,7 +41,7 @@ export function openWriter(): Writer {
     }
     byte(rest);
   };
-  const cells = (values: Uint32Array) => {
+  const cells = (values: Uint32Array | Uint8Array) => {
     for (let index = 0; index < values.length; ) {
       let zeros = 0;
       while (index + zeros < values.length && values[index + zeros] === 0) zeros++;
@@ -91,7 +92,7 @@ export function openReader(bytes: Uint8Array): Reader {
   return {
     number,
     refuse,
-    cells: (into) => {
+    cells: (into, max = 0xffffffff) => {
       for (let index = 0; index < into.length; ) {
         const zeros = number(into.length - index);
         index += zeros;
@@ -99,7 +100,7 @@ export function openReader(bytes: Uint8Array): Reader {
         // A run of nothing would be read for ever.
         if (zeros + length === 0) isSound = false;
         if (!isSound) return;
-        for (let end = index + length; index < end; index++) into[index] = number(0xffffffff);
+        for (let end = index + length; index < end; index++) into[index] = number(max);
       }
     },
     words: (into, length) => {

@@ -45,7 +45,14 @@ export function recognise(raw: string): string | null {
 export function normaliseName(raw: string): string | null {
   const text = raw.trim();
   if (text.length === 0 || text.length > valueCharsMax) return null;
-  return recognise(text) ?? text.normalize('NFKC').toLowerCase();
+  return recognise(text) ?? normalisePlain(text);
+}
+
+const isAscii = /^[ -~]*$/;
+
+/** The one spelling of words: in lower case, without blanks around them. */
+export function normalisePlain(text: string): string {
+  return (isAscii.test(text) ? text : text.normalize('NFKC')).trim().toLowerCase();
 }
 
 function normaliseEmail(text: string, at: number): string | null {

@@ -62,6 +62,6 @@ export function habit(random: () => number): string {
   return `GET /things/${Math.floor(20 * random() ** 2.2)}`;
 }
 
-export function destination(hash: number, isId = false): Destination {
-  return { field: 'recipient', hash, isId };
+export function destination(hash: number, kind: Destination['kind'] = 'reach', fieldHash = 1): Destination {
+  return { field: 'recipient', fieldHash, hash, kind };
 }

@@ -4,6 +4,7 @@ import { createAgent } from '../../../src/behaviour/drift/agent.ts';
 import { type Baseline, createBaseline, mergeBaseline } from '../../../src/behaviour/drift/baseline.ts';
 import { baselineBytesMax, decodeBaseline, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { adopt, settle, takeDelta } from '../../../src/behaviour/drift/drift.ts';
+import { addFields, ageFields, createFieldSketch } from '../../../src/behaviour/drift/field-sketch.ts';
 import { createFleet, mergeFleet } from '../../../src/behaviour/drift/fleet.ts';
 import { decodeFleet, encodeFleet } from '../../../src/behaviour/drift/fleet-codec.ts';
 import { createRandom, destination, play } from './agents.ts';
@@ -67,6 +68,21 @@ describe('merging', () => {
     }
   });
 
+  it('keeps the share of what is new in a field, however much is added up', () => {
+    const sketches = Array.from({ length: 40 }, () => createFieldSketch());
+    for (const { named, fresh } of sketches) {
+      named[3] = 60;
+      fresh[3] = 15;
+    }
+    const into = createFieldSketch();
+    for (const sketch of sketches) addFields(into, sketch);
+    expect(into.named[3]).toBeGreaterThan(100);
+    expect((into.fresh[3] ?? 0) / (into.named[3] ?? 1)).toBeCloseTo(0.25, 1);
+    ageFields(into);
+    expect(into.named[3]).toBeLessThanOrEqual(128);
+    expect((into.fresh[3] ?? 0) / (into.named[3] ?? 1)).toBeCloseTo(0.25, 1);
+  });
+
   it('lets the latest decision about an agent hold', () => {
     const [a, b] = [createBaseline(), createBaseline()];
     Object.assign(a, { standing: 'latched', standingAtMs: 5 });
@@ -116,6 +132,7 @@ describe('bytes', () => {
         expect(decoded.pairs).toEqual(baseline.pairs);
         expect(decoded.histograms).toEqual(baseline.histograms);
         expect(decoded.destinations).toEqual(baseline.destinations);
+        expect(decoded.fields).toEqual(baseline.fields);
         expect(decoded.recent.sum).toBe(baseline.recent.sum);
         expect(decoded.recent.alarms).toBe(baseline.recent.alarms);
       }),

@@ -63,22 +63,63 @@ describe('recognise', () => {
 });
 
 describe('the destinations of a request', () => {
-  const fieldsOf = (body: unknown) => find({ body }).map(({ field, isId }) => `${field}${isId ? ' (id)' : ''}`);
+  const fieldsOf = (body: unknown) => find({ body }).map(({ field, kind }) => `${field} (${kind})`);
 
   it('are values of a telling shape in any field, and any value of a telling field', () => {
-    expect(
-      fieldsOf({ note: 'see https://example.com', page: 'https://example.com', recipient: 'Bob', amount: 5 }),
-    ).toEqual(['page', 'recipient']);
-    expect(fieldsOf({ recipientEmail: 'bob', share_with: ['a', 'b'], userId: 7, subject: 'Bob' })).toEqual([
-      'recipientEmail',
-      'share_with',
-      'share_with',
+    expect(fieldsOf({ page: 'https://example.com', recipient: 'Bob', amount: 5 })).toEqual([
+      'page (reach)',
+      'recipient (reach)',
+    ]);
+    expect(fieldsOf({ recipientEmail: 'bob', share_with: ['a', 'b'], userId: 7, done: true })).toEqual([
+      'recipientEmail (reach)',
+      'share_with (reach)',
+      'share_with (reach)',
       'userId (id)',
     ]);
   });
 
+  it('may be short values of any field, and texts are known to be there', () => {
+    expect(fieldsOf({ hotel: 'Gasthof', note: 'a\nb', terms: 'x'.repeat(65), empty: '' })).toEqual([
+      'hotel (plain)',
+      'note (text)',
+      'note (text)',
+      'terms (text)',
+    ]);
+    const [upper] = find({ body: { hotel: ' GASTHOF Linde' } }).filter(({ kind }) => kind === 'plain');
+    const [lower] = find({ query: [['hotel', 'Gasthof Linde']] }).filter(({ kind }) => kind === 'plain');
+    expect(upper).toEqual(lower);
+  });
+
+  it('are links and addresses inside of texts and lists, each field told from its texts', () => {
+    const named = (body: unknown) => find({ body }).filter(({ kind }) => kind === 'reach');
+    const hashesOf = (body: unknown) => named(body).map((found) => found.hash);
+    expect(hashesOf({ text: 'Please go to (https://example.net/a), or www.example.org. Now!' })).toEqual([
+      hashOf('https://example.net/a'),
+      hashOf('www.example.org'),
+    ]);
+    const two = [hashOf('anna@example.com'), hashOf('bob@example.com')];
+    expect(hashesOf({ to: 'Anna <anna@example.com>, Bob <Bob@Example.com>' })).toEqual(two);
+    expect(hashesOf({ to: 'anna@example.com;bob@example.com' })).toEqual(two);
+    const [inText] = named({ text: 'write to anna@example.com' });
+    const [whole] = named({ text: 'anna@example.com' });
+    expect(inText?.hash).toBe(whole?.hash);
+    expect(inText?.fieldHash).not.toBe(whole?.fieldHash);
+  });
+
+  it('are looked at however many other values there are', () => {
+    const padding = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`note${index}`, `word${index}`]));
+    const ids = Array.from({ length: 40 }, (_, index) => `r-${index}`);
+    const found = find({ body: { ...padding, ids, to: 'eve@example.net' } });
+    expect(found[0]?.hash).toBe(hashOf('eve@example.net'));
+    expect(found.length).toBe(16);
+  });
+
   it('are what operators name, by field or by path', () => {
-    expect(fieldsOf({ pay_to: 'x', order: { store: 'y' }, store: 'z' })).toEqual(['pay_to', 'order.store']);
+    expect(fieldsOf({ pay_to: 'x', order: { store: 'y' }, store: 'z' })).toEqual([
+      'pay_to (reach)',
+      'order.store (reach)',
+      'store (plain)',
+    ]);
   });
 
   it('are the same for the same destination, however it is spelled', () => {
@@ -94,7 +135,7 @@ describe('the destinations of a request', () => {
       ['to', ['bob@example.com', 'bob@example.com']],
     ]);
     const found = find({ body });
-    expect(found.map(({ isId }) => isId)).toEqual([false, true]);
+    expect(found.map(({ kind }) => kind)).toEqual(['reach', 'id']);
     expect(found[0]?.hash).toBe(hashOf('bob@example.com'));
   });
 
@@ -105,6 +146,8 @@ describe('the destinations of a request', () => {
     for (let level = 0; level < 50; level++) deep = { deep };
     expect(find({ body: deep })).toEqual([]);
     expect(find({ body: { to: 'x'.repeat(10_000) } })).toEqual([]);
+    const late = `${'x '.repeat(3000)} https://example.net`;
+    expect(find({ body: { text: late } }).map(({ kind }) => kind)).toEqual(['text', 'text']);
   });
 });
 

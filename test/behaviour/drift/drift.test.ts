@@ -102,11 +102,10 @@ describe('calibration', () => {
 });
 
 describe('learning', () => {
-  const countOf = (own: ReturnType<typeof play>, action: string, destinations = false) => {
+  const countOf = (own: ReturnType<typeof play>, action: string) => {
     const { action: key } = own.drift.judge(own.agent, { action, session: 'x', atMs: own.now(), destinations: [] });
     const slot = findAction(own.agent.view.actions, key);
-    const cells = destinations ? own.agent.view.actions.named : own.agent.view.actions.counts;
-    return slot === -1 ? 0 : (cells[slot] ?? 0);
+    return slot === -1 ? 0 : (own.agent.view.actions.counts[slot] ?? 0);
   };
 
   it('takes nothing over from a denied request', () => {
@@ -224,6 +223,46 @@ describe('destinations', () => {
     expect(stranger.destination).toBeGreaterThan(known.destination);
   });
 
+  it('learns of each field how often it holds something new', () => {
+    const own = play();
+    const [place, title, inText] = [2, 3, 4];
+    const booking = (hotel: number, words: number) => [
+      destination(hotel, 'plain', place),
+      destination(words, 'plain', title),
+      destination(0, 'text', inText),
+    ];
+    for (let index = 0; index < 300; index++) {
+      own.call('POST /bookings', { destinations: booking(500 + (index % 3), 10_000 + index) });
+    }
+    settle(own.agent, own.fleet);
+    const usual = own.call('POST /bookings', { destinations: booking(501, 20_000) });
+    const elsewhere = own.call('POST /bookings', { destinations: booking(7, 20_001) });
+    const linked = own.call('POST /bookings', { destinations: [destination(8, 'reach', inText)] });
+    expect(usual.destination).toBeLessThan(0.1);
+    expect(elsewhere.destination).toBeGreaterThan(0.75);
+    expect(own.drift.explain(own.agent, elsewhere).top.map(({ text }) => text)).toContainEqual(
+      'POST /bookings has a value in recipient that this agent never used there',
+    );
+    expect(linked.destination).toBeGreaterThan(0.95);
+    expect([elsewhere.isStrange, linked.isStrange]).toEqual([false, true]);
+  });
+
+  it('looks at whom a request reaches beyond the first few', () => {
+    const own = payer();
+    const many = Array.from({ length: 15 }, (_, index) => destination(100 + (index % 2)));
+    const { freshIndex, destination: score } = own.call('POST /payments', { destinations: [...many, destination(7)] });
+    expect(freshIndex).toBe(15);
+    expect(score).toBeGreaterThan(0.95);
+  });
+
+  it('has room for so many of a batch, and learns the rest when they come again', () => {
+    const own = play();
+    const many = (from: number) => Array.from({ length: 16 }, (_, index) => destination(from + index));
+    for (let index = 0; index < 50; index++) own.call('POST /mails', { destinations: many(1000 + 16 * index) });
+    const isNew = (from: number) => own.call('POST /mails', { destinations: many(from) }).freshIndex !== -1;
+    expect([isNew(1000), isNew(1000 + 16 * 49)]).toEqual([false, true]);
+  });
+
   it('is tainted where a response of the same session showed the new destination first', () => {
     const own = payer();
     own.drift.seenInResponse(own.agent, 'now', 'GET /bills', [7], own.now());
@@ -243,7 +282,7 @@ describe('destinations', () => {
     own.drift.seenInResponse(own.agent, 'late', 'GET /bills', [8], own.now() - 20 * 60_000);
     expect(own.call('POST /payments', { session: 'late', destinations: [destination(8)] }).tainted).toBe(false);
     own.drift.seenInResponse(own.agent, 'id', 'GET /bills', [9], own.now());
-    expect(own.call('POST /payments', { session: 'id', destinations: [destination(9, true)] }).tainted).toBe(false);
+    expect(own.call('POST /payments', { session: 'id', destinations: [destination(9, 'id')] }).tainted).toBe(false);
   });
 
   it('remembers a destination that an alarm named only when it comes again', () => {
