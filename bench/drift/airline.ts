@@ -1,24 +1,9 @@
-/** tau-bench's runs of a benign airline agent: how often it is alarmed about its own work. */
+/** A benign agent from its first call on: how often it is alarmed about its own work. */
 
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createAgent } from '../../src/behaviour/drift/agent.ts';
 import { calibratedSamplesMin } from '../../src/behaviour/drift/judge.ts';
-import { type Call, callsOf, openSuite, play, type Session, shuffle } from './hijacks.ts';
-
-export function loadAirline(folder: string): Session[] {
-  const path = join(folder, 'taubench');
-  const sessions: Session[] = [];
-  for (const file of readdirSync(path).toSorted()) {
-    if (!file.endsWith('.json')) continue;
-    const runs: unknown = JSON.parse(readFileSync(join(path, file), 'utf8'));
-    for (const run of Array.isArray(runs) ? runs : []) {
-      const calls: Call[] = callsOf((run as { traj?: unknown }).traj);
-      if (calls.length > 0) sessions.push({ file, suite: 'airline', task: '', isHijacked: false, calls });
-    }
-  }
-  return sessions;
-}
+import { openSuite, play, shuffle } from './hijacks.ts';
+import type { Session } from './runs.ts';
 
 export type Airline = { readonly calls: number; readonly at99: number; readonly tainted: number };
 

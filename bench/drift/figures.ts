@@ -14,11 +14,15 @@ export type Curve = {
 
 const falseAlarmPercents = [1, 5, 10] as const;
 
-/** Rows of equal score stand or fall together. */
+/** Rows of equal score stand or fall together. Without any that are hits, or any that are not, nothing is a number. */
 export function curveOf(rows: readonly Row[]): Curve {
   const sorted = rows.toSorted((left, right) => right.score - left.score);
   const positives = rows.filter(({ isHit }) => isHit).length;
   const negatives = rows.length - positives;
+  if (positives === 0 || negatives === 0) {
+    const { NaN: none } = Number;
+    return { auc: none, hitAt: falseAlarmPercents.map(() => none), cost: none, hit: none, falseAlarms: none };
+  }
   const hitAt = falseAlarmPercents.map(() => 0);
   let best = { cost: 100, hit: 0, falseAlarms: 0 };
   let [hits, alarms, area] = [0, 0, 0];

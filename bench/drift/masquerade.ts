@@ -1,6 +1,6 @@
 /** Schonlau's masquerade set: each user is an agent, each command a request; some blocks of 100 are someone else's. */
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Agent, createAgent } from '../../src/behaviour/drift/agent.ts';
 import { createDrift, type Drift, type DriftOptions } from '../../src/behaviour/drift/drift.ts';
@@ -24,16 +24,42 @@ export type User = {
   readonly isForeign: readonly boolean[];
 };
 
-export function loadUsers(folder: string): User[] {
+/** Users in the order of their numbers, each with a column of the labels. */
+export function loadUsers(folder: string, say: (text: string) => void): User[] {
   const path = join(folder, 'schonlau');
-  const words = (name: string) => readFileSync(join(path, name), 'utf8').trim().split('\n');
-  const labels = words('labels.txt').map((line) => line.trim().split(/\s+/));
-  const files = readdirSync(path).filter((name) => name !== 'labels.txt' && name.endsWith('.txt'));
-  return files.toSorted().map((name, column) => ({
-    name,
-    commands: words(name),
-    isForeign: labels.map((line) => line[column] === '1'),
-  }));
+  if (!existsSync(path)) return [];
+  const names = readdirSync(path).filter((name) => /^user.*\d|\.txt$/i.test(name) && !name.startsWith('labels'));
+  const files = names.toSorted((left, right) => left.localeCompare(right, 'en', { numeric: true }));
+  if (!existsSync(join(path, 'labels.txt'))) {
+    say('schonlau: left out, as there is no labels.txt');
+    return [];
+  }
+  const lines = (name: string) => readFileSync(join(path, name), 'utf8').trim().split(/\s*\n/);
+  const labels = lines('labels.txt').map((line) => line.trim().split(/\s+/));
+  const columns = Math.max(...labels.map((line) => line.length));
+  const numbers = files.map((name) => Number(/\d+/.exec(name)?.[0] ?? Number.NaN));
+  // Where some users are kept back but not their labels, a user's number tells the column.
+  const isByNumber = columns > files.length && numbers.every((number) => number >= 1 && number <= columns);
+  if (columns !== files.length) {
+    say(
+      `schonlau: ${files.length} users, ${columns} columns of labels, told apart by ${isByNumber ? 'number' : 'order'}`,
+    );
+  }
+  return files.flatMap((name, order) => {
+    const column = isByNumber ? (numbers[order] ?? 0) - 1 : order;
+    const commands = lines(name);
+    const whole = commands.length - (commands.length % blockSize);
+    if (column >= columns || whole <= trained) {
+      say(`schonlau: left out ${name}: ${column >= columns ? 'no labels' : `${commands.length} commands`}`);
+      return [];
+    }
+    const isForeign = labels.map((line) => line[column] === '1');
+    const judged = Math.min(whole, trained + labels.length * blockSize);
+    if (judged < commands.length) say(`schonlau: ${name} judged up to command ${judged} of ${commands.length}`);
+    return [
+      { name, commands: commands.slice(0, judged), isForeign: isForeign.slice(0, (judged - trained) / blockSize) },
+    ];
+  });
 }
 
 export function atMs(index: number): number {

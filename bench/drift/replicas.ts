@@ -45,7 +45,7 @@ export function replicated(users: readonly User[], routing: Routing): Row[] {
     const isTraining = block * blockSize < trained;
     for (const [at, user] of users.entries()) {
       const held = pairs[at];
-      if (held === undefined) continue;
+      if (held === undefined || block * blockSize >= user.commands.length) continue;
       const pair: Pair = { ...held, drifts: isTraining ? training : testing };
       const stay = Math.floor(random() * 2);
       const pick = routing === 'pinned' ? () => stay : () => Math.floor(random() * 2);
