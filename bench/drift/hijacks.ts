@@ -17,6 +17,7 @@ export function openSuite(): Drift {
 }
 
 const sessionIntervalMs = 30 * 60 * 1000;
+const sessionsADay = 48;
 const callIntervalMs = 4000;
 let played = 0;
 
@@ -50,17 +51,19 @@ export function play(
       best.taintedDestination = Math.max(best.taintedDestination, judgement.destinationEvidence);
     }
     drift.learn(agent, judgement, 'allowed');
-    drift.seenInResponse(agent, id, tool, shown, atMs + 1000);
+    for (const each of shown) drift.seenInResponse(agent, id, tool, each, atMs + 1000);
   }
   return best;
 }
 
-/** An agent that has lived through these sessions, and learns no more. */
+/** An agent that has lived through these sessions until the day before, and learns no more. */
 export function agentAfter(drift: Drift, history: readonly Session[], name: string): Agent {
   const agent = createAgent(name);
   for (const session of history) play(drift, agent, session);
   settle(agent, null);
   freeze(agent, Date.UTC(2026, 0, 1));
+  // No agent is ready on its first day, and what was shown on the same day is no old acquaintance.
+  played += sessionsADay;
   return agent;
 }
 

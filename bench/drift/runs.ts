@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { createFindDestinations } from '../../src/behaviour/drift/destinations.ts';
 import type { Destination } from '../../src/behaviour/drift/judgement.ts';
 import { createKeyedHash } from '../../src/behaviour/drift/keyed-hash.ts';
-import { createResponseScan } from '../../src/behaviour/drift/response-scan.ts';
+import { createResponseScan, type Shown } from '../../src/behaviour/drift/response-scan.ts';
 import { secret } from './masquerade.ts';
 import { parseLiteral } from './python-literal.ts';
 
 export type Call = {
   readonly tool: string;
   readonly destinations: readonly Destination[];
-  /** Hashes that the response to this call showed. */
-  readonly shown: readonly number[];
+  /** What the responses to this call showed: one, as a rule. */
+  readonly shown: readonly Shown[];
 };
 
 export type Session = {
@@ -88,7 +88,7 @@ function entriesOf(path: string, say: Say): { file: string; entries: unknown[] }
 
 /** A call made by hand, and what came back. */
 export function callOf(tool: string, body: unknown, response: string): Call {
-  return { tool, destinations: findDestinations({ body }), shown: shownIn(response) };
+  return { tool, destinations: findDestinations({ body }), shown: [shownIn(response)] };
 }
 
 /** Calls in order, each with what its response showed. */
@@ -101,7 +101,7 @@ export function callsOf(messages: unknown): Call[] {
     const at = (typeof id === 'string' ? byId.get(id) : undefined) ?? unanswered;
     unanswered = at + 1;
     const call = calls[at];
-    if (call !== undefined) calls[at] = { ...call, shown: [...call.shown, ...shownIn(textOf(content))] };
+    if (call !== undefined) calls[at] = { ...call, shown: [...call.shown, shownIn(textOf(content))] };
   };
   for (const entry of list(messages)) {
     const message = record(entry);
@@ -127,7 +127,7 @@ export function callsOf(messages: unknown): Call[] {
   return calls;
 }
 
-function shownIn(text: string): readonly number[] {
+function shownIn(text: string): Shown {
   const scan = openScan();
   scan.write(text);
   return scan.end();

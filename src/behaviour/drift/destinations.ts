@@ -3,6 +3,7 @@
 import type { Destination, DestinationKind } from './judgement.ts';
 import type { KeyedHash } from './keyed-hash.ts';
 import { idMark, normaliseName, normalisePlain, recognise } from './recognise.ts';
+import { wordSeed, wordsOf } from './words.ts';
 
 /** Fields that name someone or somewhere to reach, by their whole name or its last word. */
 const reachFields =
@@ -49,16 +50,20 @@ export type FindDestinations = (parts: Parts) => Destination[];
 export function createFindDestinations({ hash, fields = [] }: DestinationOptions): FindDestinations {
   const kindOf = createFieldKinds(fields);
   const fieldHashOf = createFieldHash(hash);
+  const seed = wordSeed(hash);
   return ({ segments = [], query = [], body }) => {
     const sought: Found = { reach: [], id: [], other: [] };
     let nodes = 0;
-    const add = (field: string, name: string | null, kind: DestinationKind, isInside = false) => {
+    const add = (field: string, name: string | null, kind: DestinationKind, isInside = false, text?: string) => {
       const found = sought[kind === 'reach' || kind === 'id' ? kind : 'other'];
       if (name === null || found.length >= foundMax) return;
       const value = kind === 'text' ? 0 : hash(name);
       const fieldHash = fieldHashOf(field, isInside);
-      if (found.some((other) => other.hash === value && (value !== 0 || other.fieldHash === fieldHash))) return;
-      found.push({ field, fieldHash, hash: value, kind });
+      for (const other of found) if (other.hash === value && (value !== 0 || other.fieldHash === fieldHash)) return;
+      const words = text === undefined ? undefined : () => wordsOf(text, seed);
+      found.push(
+        words === undefined ? { field, fieldHash, hash: value, kind } : { field, fieldHash, hash: value, kind, words },
+      );
     };
     const addRecognised = (field: string, name: string) => add(field, name, name.startsWith(idMark) ? 'id' : 'reach');
     const take = (field: string, path: string, text: string) => {
@@ -68,13 +73,13 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
       const inside = namesInside(text);
       for (const name of inside) add(path, name, 'reach', kind === null);
       if (inside.length > 0) return;
-      if (kind === 'reach') return add(path, normaliseName(text), 'reach');
       const name = recognise(text);
-      if (name !== null) return addRecognised(path, name);
+      if (name !== null) return kind === 'reach' ? add(path, name, 'reach') : addRecognised(path, name);
+      if (kind === 'reach') return add(path, normaliseName(text), 'reach', false, text);
       // How often a field holds a text is known, so that it can be told how seldom there is a link in it.
       if (blank.test(text)) add(path, '', 'text', true);
       if (text.length > plainCharsMax || text.includes('\n')) add(path, '', 'text');
-      else add(path, normalisePlain(text), 'plain');
+      else add(path, normalisePlain(text), 'plain', false, text);
     };
     const walk = (field: string, path: string, value: unknown, depth: number): void => {
       if (depth > depthMax || ++nodes > nodesMax) return;

@@ -10,7 +10,8 @@ import type { Destination, Judgement, Settings } from './judgement.ts';
 import { createActionHash } from './keyed-hash.ts';
 import { learn, learnBatch, learnShown, type Outcome, setAgentStanding } from './learn.ts';
 import { clearRecent, uniteRecent } from './recent.ts';
-import { createSessions, noteResponse } from './sessions.ts';
+import type { Shown } from './response-scan.ts';
+import { createSessions, noteResponse, noteWords } from './sessions.ts';
 
 export type DriftOptions = {
   /** Keys the hashes of actions; replicas and restarts need the same. */
@@ -46,14 +47,8 @@ export type Drift = {
   readonly judge: (agent: Agent, event: DriftEvent) => Judgement;
   /** Notes what became of a judged request. `action` is what is to be learned of it, where that is another. */
   readonly learn: (agent: Agent, judgement: Judgement, outcome: Outcome, action?: string) => void;
-  /** Notes the destinations that a response to `action` showed. */
-  readonly seenInResponse: (
-    agent: Agent,
-    session: string | null,
-    action: string,
-    hashes: readonly number[],
-    nowMs: number,
-  ) => void;
+  /** Notes what a response to `action` showed. */
+  readonly seenInResponse: (agent: Agent, session: string | null, action: string, shown: Shown, nowMs: number) => void;
   /**
    * Takes in what other replicas judged of this agent, oldest first, before the next request is judged here: only then
    * are order, batches and sustained evidence those that a single replica would have had.
@@ -81,9 +76,11 @@ export function createDrift(options: DriftOptions): Drift {
       const learned = action === undefined ? judgement : { ...judgement, action: actions.of(action) };
       learn(agent, learnedFleet, settings, learned, outcome);
     },
-    seenInResponse: (agent, session, action, hashes, nowMs) => {
-      if (hashes.length === 0) return;
-      noteResponse(sessions.get(agent.id, session, nowMs), hashes, actions.of(action), nowMs);
+    seenInResponse: (agent, session, action, { hashes, words }, nowMs) => {
+      if (hashes.length === 0 && words === null) return;
+      const held = sessions.get(agent.id, session, nowMs);
+      if (words !== null) noteWords(held, words, actions.of(action), nowMs);
+      noteResponse(held, hashes, actions.of(action), nowMs);
       learnShown(agent, hashes, nowMs);
     },
     hear: (agent, notices) => {

@@ -13,6 +13,14 @@ import { destinationsMax, isDestinationWaiting } from './waiting-destinations.ts
 const freshPrior = 3;
 /** What a field of plain values is taken for before it is known: half of them hold something new. */
 const plainFreshShare = 0.5;
+const plainWeight = 0.5;
+const plainMetWeight = 0.25;
+/**
+ * Lists are read to choose from: every other new plain value is taken to come from a response, and where a field holds
+ * more that is new than this it means nothing.
+ */
+const plainTaintShare = 0.5;
+const plainShareMax = 0.4;
 /**
  * Of what is new one in ten is a stranger, for an agent of which little is known: whatever it does first is new, and a
  * short history would tell of its first days rather than of its habits.
@@ -71,17 +79,20 @@ export function judgeDestinations(
     const isPlain = kind === 'plain';
     if (!isPlain) result.marks |= markNamed;
     // Reading a list and then one of its records is what agents do: ids are expected to come from responses.
-    const shownBy = kind === 'id' ? 0 : responseThatShowed(session, hash, atMs);
-    noteRequest(session, hash, atMs);
-    const isKnown = hasDestination(view.destinations, destinationKey(action, hash));
-    if (isKnown || isDestinationWaiting(batch.destinations, action, hash)) continue;
+    const shownAt = kind === 'id' ? 0 : responseThatShowed(session, destination, atMs);
+    const isKnown =
+      hasDestination(view.destinations, destinationKey(action, hash)) ||
+      isDestinationWaiting(batch.destinations, action, hash);
+    if (!isPlain || !isKnown) noteRequest(session, hash, atMs);
+    if (isKnown) continue;
     result.freshBits |= 1 << index;
     // Used in another operation, or shown on an earlier day: new here, but no stranger. What was shown today alone may
     // have been put there today.
     const isMet = hasDestination(view.destinations, destinationKey(0, hash)) || wasBefore(view.shown, hash, day);
-    if (!isPlain) result.marks |= markFresh | (isMet ? 0 : markStrange) | (shownBy === 0 ? 0 : markTainted);
+    if (!isPlain) result.marks |= markFresh | (isMet ? 0 : markStrange) | (shownAt === 0 ? 0 : markTainted);
     const share = shareOf(view, action, destination, isMet);
-    const taintShare = shownBy === 0 ? 1 : (view.tainted + 1) / (view.fresh + 2);
+    const shownBy = isPlain && share > plainShareMax ? 0 : shownAt;
+    const taintShare = shownBy === 0 ? 1 : isPlain ? plainTaintShare : (view.tainted + 1) / (view.fresh + 2);
     if (result.freshIndex !== -1 && share * taintShare >= result.share * result.taintShare) continue;
     result.freshIndex = index;
     result.isStrange = !isMet && !isPlain;
@@ -101,8 +112,8 @@ export function freshShareOf({ fields, fresh, named }: Baseline, action: number,
 
 function shareOf(view: Baseline, action: number, destination: Destination, isMet: boolean): number {
   const freshShare = freshShareOf(view, action, destination);
-  // Whether a plain value names anybody is not known: it says half as much.
-  if (destination.kind === 'plain') return Math.sqrt(freshShare);
+  // Whether a plain value names anybody is not known: it says half as much, and one used elsewhere a quarter.
+  if (destination.kind === 'plain') return freshShare ** (isMet ? plainMetWeight : plainWeight);
   if (isMet) return freshShare;
   const { share, weight } = strangePrior;
   return (freshShare * (view.strange + share * weight)) / (view.fresh + weight);

@@ -8,6 +8,8 @@ export type Destination = {
   /** 0 for a text, of which only that there is one counts. */
   readonly hash: number;
   readonly kind: DestinationKind;
+  /** What to look for in responses, where it has no shape to be found by. */
+  readonly words?: () => readonly number[];
 };
 
 /**

@@ -2,7 +2,7 @@
 
 import { StringDecoder } from 'node:string_decoder';
 import type { ReadAlong } from '../../drift-scores.ts';
-import type { ResponseScan } from './response-scan.ts';
+import type { ResponseScan, Shown } from './response-scan.ts';
 
 /** Of one response, or of one event of a stream. */
 const bytesMax = 64 * 1024;
@@ -10,7 +10,7 @@ const lineFeed = 10;
 
 export function createReadAlong(
   openScan: () => ResponseScan,
-  onFound: (hashes: readonly number[]) => void,
+  onFound: (shown: Shown) => void,
   onFault: (fault: unknown) => void,
 ): ReadAlong {
   let scan: ResponseScan | null = null;

@@ -4,13 +4,16 @@ import { createFieldKinds } from './destinations.ts';
 import type { KeyedHash } from './keyed-hash.ts';
 import { normaliseName, recognise, valueCharsMax } from './recognise.ts';
 import { seenMax } from './sessions.ts';
+import { createWordScan, type Words, wordSeed } from './words.ts';
 
 export type ResponseScan = {
   /** Takes the next part of the text. */
   readonly write: (text: string) => void;
-  /** Ends the text and gives the hashes found, at most 512. */
-  readonly end: () => readonly number[];
+  readonly end: () => Shown;
 };
+
+/** What a response shows: at most 512 hashes of destinations, and the words it has. */
+export type Shown = { readonly hashes: readonly number[]; readonly words: Words | null };
 
 /** Text beyond this many characters is not looked at. */
 const scannedCharsMax = 64 * 1024;
@@ -46,12 +49,17 @@ const trailingCharacters = '.:!?*_';
 
 export function createResponseScan(hash: KeyedHash, fields: readonly string[] = []): () => ResponseScan {
   const kindOf = createFieldKinds(fields);
+  const seed = wordSeed(hash);
   return () => {
     const found = new Set<number>();
+    const words = createWordScan(seed);
     let scanned = 0;
     let carry = '';
-    /** The last token, a key if a colon follows. */
+    /** The last token, a key if a colon follows; where it lies in its text, as long as nobody has asked. */
     let last = '';
+    let lastText = '';
+    let lastBegin = -1;
+    let lastEnd = 0;
     /** Text since the key of a field that names someone; null after any other. */
     let named: string | null = null;
     let groups = '';
@@ -67,10 +75,15 @@ export function createResponseScan(hash: KeyedHash, fields: readonly string[] = 
       if (named !== null && named.length > 0) add(normaliseName(named));
       named = null;
     };
+    const takeLast = () => {
+      if (lastBegin !== -1) last = lastText.slice(lastBegin, lastEnd).replace(trailing, '');
+      lastBegin = -1;
+      return last;
+    };
     const isNaming = (key: string) => kindOf(key, key) === 'reach';
     const token = (raw: string, bits: number): void => {
       if (raw === ':') {
-        named = isNaming(last) ? '' : null;
+        named = isNaming(takeLast()) ? '' : null;
         return;
       }
       // A key and its value without a blank between, as in `to:bob`; a URL's colon is another matter.
@@ -82,6 +95,7 @@ export function createResponseScan(hash: KeyedHash, fields: readonly string[] = 
       ) {
         endGroups();
         last = raw.slice(0, colon);
+        lastBegin = -1;
         named = isNaming(last) ? '' : null;
         if (colon < raw.length - 1) token(raw.slice(colon + 1), bits);
         return;
@@ -89,13 +103,16 @@ export function createResponseScan(hash: KeyedHash, fields: readonly string[] = 
       let text = raw;
       if (colon === 0) {
         text = raw.slice(1);
-        named = isNaming(last) ? '' : null;
+        named = isNaming(takeLast()) ? '' : null;
       } else if (trailingCharacters.includes(raw.charAt(raw.length - 1))) text = raw.replace(trailing, '');
       if (named !== null && named.length + text.length < valueCharsMax) named += named === '' ? text : ` ${text}`;
       last = text;
+      lastBegin = -1;
       if (text.length <= 4 && ibanGroup.test(text) && (groups !== '' || ibanStart.test(text))) groups += text;
       else if (groups !== '') endGroups();
-      if ((bits & telling) !== 0 || ((bits & holds.digit) !== 0 && text.length >= numberCharsMin)) add(recognise(text));
+      // A full stop that ended a sentence tells nothing.
+      const isTelling = bits === holds.dot ? text.includes('.') : (bits & telling) !== 0;
+      if (isTelling || ((bits & holds.digit) !== 0 && text.length >= numberCharsMin)) add(recognise(text));
     };
     const split = (text: string, from: number): number => {
       let begin = from;
@@ -107,7 +124,14 @@ export function createResponseScan(hash: KeyedHash, fields: readonly string[] = 
           if (code < 128) bits |= bitsOfCode[code] ?? 0;
           continue;
         }
-        if (index > begin) takeToken(text.slice(begin, index), bits);
+        if (index > begin) {
+          // Most tokens are plain words: one may turn out to be a key, and says nothing else.
+          if (bits === 0 && named === null && groups === '') {
+            lastText = text;
+            lastBegin = begin;
+            lastEnd = index;
+          } else takeToken(text.slice(begin, index), bits);
+        }
         begin = index + 1;
         bits = 0;
         if (kind === kinds.blank) continue;
@@ -131,6 +155,7 @@ export function createResponseScan(hash: KeyedHash, fields: readonly string[] = 
         if (scanned >= scannedCharsMax) return;
         const text =
           carry + (chunk.length > scannedCharsMax - scanned ? chunk.slice(0, scannedCharsMax - scanned) : chunk);
+        words.write(text.slice(carry.length));
         scanned += chunk.length;
         const begin = split(text, 0);
         carry = text.length - begin > valueCharsMax ? text.slice(-valueCharsMax - 1) : text.slice(begin);
@@ -140,7 +165,7 @@ export function createResponseScan(hash: KeyedHash, fields: readonly string[] = 
         carry = '';
         endGroups();
         endNamed();
-        return [...found];
+        return { hashes: [...found], words: words.end() };
       },
     };
   };

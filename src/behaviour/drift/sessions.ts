@@ -1,21 +1,29 @@
 /** What is held of a session while it lasts: its last action, and where its destinations first appeared. */
 
 import { LRUCache } from 'lru-cache';
+import { hasWords, type Words } from './words.ts';
 
 /** Hashes held of one session, and how long after they were last met. */
 export const seenMax = 512;
 const seenLifetimeMs = 15 * 60 * 1000;
+/** Words held of one session: those of 4,096 or so, or of one longer response. */
+const saidBytesMax = 8 * 1024;
 /** A session unused for so long begins anew. */
 const sessionLifetimeMs = 60 * 60 * 1000;
 
 /** Where a destination first appeared: in the response to an action, or (0) in a request of the agent's own. */
 type Appearance = { readonly action: number; atMs: number };
 
+/** The words of a response to an action. */
+type Said = { readonly words: Words; readonly action: number; readonly atMs: number };
+
 export type Session = {
   /** Hash of the action before; `start` where there is none. */
   previous: number;
   lastAtMs: number;
   seen: Map<number, Appearance> | null;
+  /** Words of the newest responses, newest last. */
+  said: Said[];
 };
 
 /** Stands for "nothing yet" as the action before the first. */
@@ -36,7 +44,7 @@ export function createSessions(sessionsMax: number): Sessions {
       const key = session === null ? agent : `${agent}\n${session}`;
       let held = sessions.get(key);
       if (held === undefined || nowMs - held.lastAtMs > sessionLifetimeMs) {
-        held = { previous: start, lastAtMs: nowMs, seen: null };
+        held = { previous: start, lastAtMs: nowMs, seen: null, said: [] };
         sessions.set(key, held);
       }
       return held;
@@ -61,11 +69,31 @@ export function noteRequest(session: Session, hash: number, nowMs: number): void
   note(session, hash, ownRequest, nowMs);
 }
 
-/** The action whose response first showed a destination; 0 where none did, or too long ago. */
-export function responseThatShowed({ seen }: Session, hash: number, nowMs: number): number {
-  const appearance = seen?.get(hash);
-  return appearance === undefined || nowMs - appearance.atMs > seenLifetimeMs ? ownRequest : appearance.action;
+/** Notes the words of a response to `action`. */
+export function noteWords({ said }: Session, words: Words, action: number, nowMs: number): void {
+  said.push({ words, action, atMs: nowMs });
+  let bytes = said.reduce((sum, each) => sum + each.words.byteLength, 0);
+  for (let oldest = said[0]; oldest !== undefined; oldest = said[0]) {
+    if (said.length === 1 || (bytes <= saidBytesMax && nowMs - oldest.atMs <= seenLifetimeMs)) return;
+    bytes -= oldest.words.byteLength;
+    said.shift();
+  }
 }
+
+/**
+ * The action whose response first showed a destination; 0 where none did, too long ago, or the agent named it before.
+ * What has no shape to be known by is looked for by its words.
+ */
+export function responseThatShowed(session: Session, { hash, words }: Sought, nowMs: number): number {
+  const appearance = session.seen?.get(hash);
+  if (appearance !== undefined && nowMs - appearance.atMs <= seenLifetimeMs) return appearance.action;
+  if (words === undefined || session.said.length === 0) return ownRequest;
+  const sought = words();
+  const said = session.said.find((each) => nowMs - each.atMs <= seenLifetimeMs && hasWords(each.words, sought));
+  return said?.action ?? ownRequest;
+}
+
+type Sought = { readonly hash: number; readonly words?: (() => readonly number[]) | undefined };
 
 function note(session: Session, hash: number, action: number, nowMs: number): void {
   session.seen ??= new Map();

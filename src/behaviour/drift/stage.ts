@@ -10,6 +10,7 @@ import { type KeptAgent, wake } from './kept-agent.ts';
 import type { Outcome } from './learn.ts';
 import { createReadAlong } from './read-along.ts';
 import { createSessionOf, partsOf, type SessionOptions } from './request-parts.ts';
+import type { Shown } from './response-scan.ts';
 
 /** What there is once the secret is known. */
 export type Running = { readonly engine: Engine; readonly keeper: Keeper };
@@ -189,10 +190,9 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
       if (!responses || !(drift instanceof JudgedCall) || current === null) return null;
       const { engine } = current;
       const { kept, session, action } = drift;
-      const onFound = (hashes: readonly number[]) => {
-        if (hashes.length === 0) return;
-        engine.drift.seenInResponse(wake(kept), session, action, hashes, clock());
-        kept.isDirty = true;
+      const onFound = (shown: Shown) => {
+        engine.drift.seenInResponse(wake(kept), session, action, shown, clock());
+        if (shown.hashes.length > 0) kept.isDirty = true;
       };
       return createReadAlong(engine.openScan, onFound, onFault);
     },

@@ -5,6 +5,7 @@ import { createDrift, type Drift } from '../../../src/behaviour/drift/drift.ts';
 import { createFleet, type Fleet } from '../../../src/behaviour/drift/fleet.ts';
 import type { Destination, Judgement, Settings } from '../../../src/behaviour/drift/judgement.ts';
 import type { Outcome } from '../../../src/behaviour/drift/learn.ts';
+import type { Shown } from '../../../src/behaviour/drift/response-scan.ts';
 
 export const beganMs = Date.UTC(2026, 2, 2);
 export const minuteMs = 60_000;
@@ -64,4 +65,9 @@ export function habit(random: () => number): string {
 
 export function destination(hash: number, kind: Destination['kind'] = 'reach', fieldHash = 1): Destination {
   return { field: 'recipient', fieldHash, hash, kind };
+}
+
+/** A response that shows these destinations, and says nothing. */
+export function shown(...hashes: readonly number[]): Shown {
+  return { hashes, words: null };
 }

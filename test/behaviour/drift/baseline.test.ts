@@ -7,7 +7,7 @@ import { adopt, settle, takeDelta } from '../../../src/behaviour/drift/drift.ts'
 import { addFields, ageFields, createFieldSketch } from '../../../src/behaviour/drift/field-sketch.ts';
 import { createFleet, mergeFleet } from '../../../src/behaviour/drift/fleet.ts';
 import { decodeFleet, encodeFleet } from '../../../src/behaviour/drift/fleet-codec.ts';
-import { createRandom, destination, play } from './agents.ts';
+import { createRandom, destination, play, shown } from './agents.ts';
 
 /** The baseline of an agent that did `requests` things, some of them with destinations. */
 function baselineOf(seed: number, requests: number): Baseline {
@@ -17,7 +17,7 @@ function baselineOf(seed: number, requests: number): Baseline {
     const hash = Math.floor(random() * 50) + 1;
     const destinations = random() < 0.3 ? [destination(hash)] : [];
     own.call(`GET /${Math.floor(40 * random() ** 2)}`, { destinations, session: `s${Math.floor(index / 10)}` });
-    if (random() < 0.05) own.drift.seenInResponse(own.agent, null, 'GET /1', [hash, hash + 1], own.now());
+    if (random() < 0.05) own.drift.seenInResponse(own.agent, null, 'GET /1', shown(hash, hash + 1), own.now());
   }
   settle(own.agent, own.fleet);
   return own.agent.view;

@@ -3,7 +3,7 @@ import { findAction } from '../../../src/behaviour/drift/action-table.ts';
 import { unit } from '../../../src/behaviour/drift/baseline.ts';
 import { baselineBytesMax, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { confirmCompromise, confirmSafe, freeze, settle, unfreeze } from '../../../src/behaviour/drift/drift.ts';
-import { createRandom, destination, play } from './agents.ts';
+import { createRandom, destination, play, shown } from './agents.ts';
 
 /** Five times the same thing that the agent never did: alarms, once it has a history. */
 function intrude({ call }: ReturnType<typeof play>, calls: number) {
@@ -186,7 +186,7 @@ describe('learning', () => {
     for (let index = 0; index < 30_000; index++) {
       const hash = Math.floor(random() * 2 ** 32);
       own.call(`GET /${Math.floor(random() * 5000)}`, { destinations: [destination(hash), destination(hash ^ 1)] });
-      if (index % 10 === 0) own.drift.seenInResponse(own.agent, null, 'GET /1', [hash ^ 2, hash ^ 3], own.now());
+      if (index % 10 === 0) own.drift.seenInResponse(own.agent, null, 'GET /1', shown(hash ^ 2, hash ^ 3), own.now());
     }
     const { length } = encodeBaseline(own.agent.view);
     expect(length).toBeLessThan(16 * 1024);
@@ -265,7 +265,7 @@ describe('destinations', () => {
 
   it('is tainted where a response of the same session showed the new destination first', () => {
     const own = payer();
-    own.drift.seenInResponse(own.agent, 'now', 'GET /bills', [7], own.now());
+    own.drift.seenInResponse(own.agent, 'now', 'GET /bills', shown(7), own.now());
     const event = { action: 'POST /payments', destinations: [destination(7)], atMs: own.now() + 1000 };
     const judgement = own.drift.judge(own.agent, { ...event, session: 'now' });
     expect(judgement.tainted).toBe(true);
@@ -277,11 +277,11 @@ describe('destinations', () => {
   it('is not tainted where the agent named it first, the response is old, or it is the id of a thing', () => {
     const own = payer();
     own.call('GET /people', { session: 'own', destinations: [destination(7)] });
-    own.drift.seenInResponse(own.agent, 'own', 'GET /people', [7], own.now());
+    own.drift.seenInResponse(own.agent, 'own', 'GET /people', shown(7), own.now());
     expect(own.call('POST /payments', { session: 'own', destinations: [destination(7)] }).tainted).toBe(false);
-    own.drift.seenInResponse(own.agent, 'late', 'GET /bills', [8], own.now() - 20 * 60_000);
+    own.drift.seenInResponse(own.agent, 'late', 'GET /bills', shown(8), own.now() - 20 * 60_000);
     expect(own.call('POST /payments', { session: 'late', destinations: [destination(8)] }).tainted).toBe(false);
-    own.drift.seenInResponse(own.agent, 'id', 'GET /bills', [9], own.now());
+    own.drift.seenInResponse(own.agent, 'id', 'GET /bills', shown(9), own.now());
     expect(own.call('POST /payments', { session: 'id', destinations: [destination(9, 'id')] }).tainted).toBe(false);
   });
 
