@@ -80,7 +80,7 @@ export function judge(
     score,
     novelty: isKnown ? 0 : Math.min(cap, noveltyOf(view, fleet, action)),
     sequence: Math.min(calibratedCap, 1 - sequenceShare),
-    destination: Math.min(cap, 1 - named.share),
+    destination: Math.min(cap, 1 - named.share * (named.isStrange ? named.taintShare : 1)),
     tainted: named.shownBy !== 0,
     rate: Math.min(calibratedCap, 1 - rateShare),
     sustained:
