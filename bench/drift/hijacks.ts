@@ -76,7 +76,7 @@ export function callsOf(messages: unknown): Call[] {
     const call = calls[at];
     if (call === undefined) continue;
     const scan = openScan();
-    scan.write(textOf(message.content));
+    scan.write(Buffer.from(textOf(message.content)));
     calls[at] = { ...call, shown: scan.end() };
   }
   return calls;
