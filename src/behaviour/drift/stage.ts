@@ -128,7 +128,7 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
     const session = sessionOf(request, identity.accessToken, identity.possession);
     const action = `${route.name} ${engine.learned.actionOf(route.name, operation)}`;
     const destinations = engine.findDestinations(partsOf(request, heldBody));
-    const event = { action, session, atMs: arrivedAtMs, destinations };
+    const event = { action, session, atMs: arrivedAtMs, destinations, group: agent.group };
     const judgement = engine.drift.judge(wake(kept), event);
     const judged = new JudgedCall(kept, judgement, session, action, keeper.isStale(kept), engine);
     keeper.note(kept);
