@@ -56,7 +56,7 @@ export type Agent = {
   sequenceSurprise: number;
   /** Evidence of the last ten requests or so that someone else is at work. */
   lean: number;
-  /** Requests a minute, by exponentially weighted count. */
+  /** Requests a minute, by exponentially weighted count; refused ones count more. */
   rate: number;
   rateAtMs: number;
 };

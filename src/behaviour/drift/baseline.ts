@@ -180,7 +180,7 @@ export function ageBaseline(baseline: Baseline, delta: Baseline | null, nowMs: n
   }
 }
 
-/** Empties a baseline, but keeps its epochs, generation, group and standing: it goes on as the delta of the same model. */
+/** Empties a baseline, but keeps epochs, generation, group and standing: it goes on as the delta of the same model. */
 export function clearBaseline(baseline: Baseline): void {
   baseline.firstAtMs = 0;
   baseline.lastAtMs = 0;

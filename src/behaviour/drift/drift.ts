@@ -5,7 +5,7 @@ import { type Baseline, clearBaseline, createBaseline, createDelta, mergeBaselin
 import { type Explanation, explain } from './explain.ts';
 import type { Fleet } from './fleet.ts';
 import { hear, type Notice } from './hear.ts';
-import { judge } from './judge.ts';
+import { countRefusal, judge } from './judge.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
 import { createActionHash } from './keyed-hash.ts';
 import { learn, learnBatch, learnShown, type Outcome, setAgentStanding } from './learn.ts';
@@ -51,6 +51,8 @@ export type Drift = {
   readonly judge: (agent: Agent, event: DriftEvent) => Judgement;
   /** Notes what became of a judged request. `action` is what is to be learned of it, where that is another. */
   readonly learn: (agent: Agent, judgement: Judgement, outcome: Outcome, action?: string) => void;
+  /** Notes that a judged request was refused, here or by the API: the rate of the next ones is higher for it. */
+  readonly noteRefusal: (agent: Agent) => void;
   /** Notes the destinations that a response to `action` showed. */
   readonly seenInResponse: (
     agent: Agent,
@@ -89,6 +91,7 @@ export function createDrift(options: DriftOptions): Drift {
       const learned = action === undefined ? judgement : { ...judgement, action: actions.of(action) };
       learn(agent, learnedFleet, settings, learned, outcome);
     },
+    noteRefusal: countRefusal,
     seenInResponse: (agent, session, action, hashes, nowMs) => {
       if (hashes.length === 0) return;
       noteResponse(sessions.get(agent.id, session, nowMs), hashes, actions.of(action), nowMs);

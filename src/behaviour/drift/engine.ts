@@ -23,7 +23,7 @@ export type Engine = {
   readonly fingerprint: string;
   /** Name of an agent's baseline in the store. */
   readonly nameOf: (agent: string) => string;
-  /** Gives the store what all agents have brought, and takes what others have; one round at a time. Rejects with StoreFault. */
+  /** Gives the store what agents have brought, and takes what others have, a round at a time. Rejects with StoreFault. */
   readonly share: (store: DriftStore) => Promise<void>;
   /** Whether that should not wait: agents call whose group has yet to be read. */
   readonly wantsShare: () => boolean;

@@ -143,7 +143,8 @@ function peersReasons(
 function rateReason(judgement: Judgement, name: (hash: number) => string, share: number): Reason {
   const action = name(judgement.action);
   const hour = String(judgement.hour).padStart(2, '0');
-  const text = `calls come faster than usual at ${hour}:00 UTC, by ${judgement.rateValue.toFixed(1)} deviations`;
+  const excess = `by ${judgement.rateValue.toFixed(1)} deviations`;
+  const text = `calls come faster than usual at ${hour}:00 UTC, or more of them are refused, ${excess}`;
   return { feature: 'rate', action, seen: 'RARE', share, text };
 }
 

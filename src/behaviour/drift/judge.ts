@@ -26,6 +26,8 @@ const ledDestination = 0.9;
 /** Half-life of ten requests. */
 export const leanWeight = 0.067;
 const rateDecayMs = 60_000;
+/** A refused call counts as four: who tries what it may not, or what is not there, seldom tries it once. */
+const refusedMore = 3;
 export const rateSteps = 8;
 /** The sustained evidence, in nats a request, that is as likely an intruder's as the agent's own. */
 const sustainedMiddle = 0;
@@ -252,6 +254,11 @@ export function countRate(agent: Agent, atMs: number): void {
   const elapsed = Math.max(0, atMs - agent.rateAtMs);
   agent.rate = agent.rate * Math.exp(-elapsed / rateDecayMs) + 1;
   agent.rateAtMs = atMs;
+}
+
+/** Notes that the agent's latest call came to nothing by its own doing. */
+export function countRefusal(agent: Agent): void {
+  agent.rate += refusedMore;
 }
 
 /** The rate's logarithm, beside its own at this hour of the day, or at any where this hour is little known. */
