@@ -3,7 +3,8 @@ import { type Agent, createAgent } from '../../../src/behaviour/drift/agent.ts';
 import { createBaseline, createDelta, mergeBaseline, unit } from '../../../src/behaviour/drift/baseline.ts';
 import { decodeBaseline, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { createDrift } from '../../../src/behaviour/drift/drift.ts';
-import { createFleet } from '../../../src/behaviour/drift/fleet.ts';
+import { createFleet, createGroupFleet } from '../../../src/behaviour/drift/fleet.ts';
+import { decodeFleet, encodeFleet } from '../../../src/behaviour/drift/fleet-codec.ts';
 import { createGroups } from '../../../src/behaviour/drift/groups.ts';
 import type { Judgement } from '../../../src/behaviour/drift/judgement.ts';
 import { createKeyedHash } from '../../../src/behaviour/drift/keyed-hash.ts';
@@ -154,6 +155,30 @@ describe('a group', () => {
     const isOfPayers = agent.view.group === groups.of('payers').key;
     const weights = [groups.of('payers').fleet.weight, groups.of('builders').fleet.weight];
     expect(weights[isOfPayers ? 1 : 0]).toBe(before);
+  });
+
+  it.each([
+    { weight: 0, peers: 2 ** 32, count: 0xffffffff },
+    { weight: 2 ** 48, peers: 2 ** 32, count: 0 },
+    { weight: 1, peers: 10, count: 0xffffffff },
+    { weight: 2 ** 48, peers: 10, count: 0xffffffff },
+  ])('of which the store says what cannot be gives scores all the same: %o', ({ weight, peers, count }) => {
+    const { groups, work } = company(1);
+    const told = createGroupFleet();
+    Object.assign(told, { weight, peers });
+    told.counts.fill(count);
+    const decoded = decodeFleet(encodeFleet(told), createGroupFleet());
+    expect(decoded).toEqual(told);
+    const { fleet } = groups.of('payers');
+    Object.assign(fleet, { weight: decoded?.weight, peers: decoded?.peers });
+    fleet.counts.set(decoded?.counts ?? []);
+    const agent = createAgent('new');
+    for (const { novelty, sustained, sustainedValue } of work(agent, 'payers', 'payers', 120, createRandom(7))) {
+      for (const score of [novelty, sustained]) expect(score >= 0 && score <= 1).toBe(true);
+      expect(Number.isFinite(sustainedValue)).toBe(true);
+    }
+    // Bytes of all agents are none of a group.
+    expect(decodeFleet(encodeFleet(createFleet()), createGroupFleet())).toBeNull();
   });
 
   it('of a baseline comes back from bytes, and the one said last holds in whatever order deltas merge', () => {
