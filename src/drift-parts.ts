@@ -93,7 +93,7 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
     if (running === null) return;
     const { engine, keeper } = running;
     await keeper.flush();
-    if (performance.now() - sharedMs < shareMs) return;
+    if (performance.now() - sharedMs < shareMs && !engine.wantsShare()) return;
     sharedMs = performance.now();
     await engine.share(store);
     onStore(null);
@@ -114,6 +114,7 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
     // One round may be under way, which has not seen all of this.
     await keeper.flush();
     await keeper.flush();
+    await engine.share(store).catch(onStore);
     await engine.share(store).catch(onStore);
   }
 

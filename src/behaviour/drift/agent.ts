@@ -1,6 +1,7 @@
 /** One agent in this process: its baseline, what is not yet learned, and what is too young to be shared. */
 
 import { type Baseline, createBaseline, createDelta } from './baseline.ts';
+import type { PeerGroup } from './peer-group.ts';
 import { createRecent, type Recent } from './recent.ts';
 
 /** Requests that are learned together: enough to tell an agent from an intruder, few enough to keep up. */
@@ -48,12 +49,14 @@ export type Agent = {
   /** What other replicas told of requests that the store may not know yet; null where there are none to tell. */
   readonly heard: Recent | null;
   readonly batch: Batch;
+  /** Of its latest request; null where nobody says of which group it is. */
+  group: PeerGroup | null;
   /** Evidence of the last few requests, by exponentially weighted mean. */
   actionSurprise: number;
   sequenceSurprise: number;
   /** Evidence of the last ten requests or so that someone else is at work. */
   lean: number;
-  /** Requests a minute, by exponentially weighted count. */
+  /** Requests a minute, by exponentially weighted count; refused ones count more. */
   rate: number;
   rateAtMs: number;
 };
@@ -80,6 +83,7 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
       destinations: new Uint32Array(batchSize * destinationsMax),
       marks: new Uint8Array(batchSize),
     },
+    group: null,
     actionSurprise: 0,
     sequenceSurprise: 0,
     lean: 0,

@@ -8,7 +8,7 @@ import { addRecent, recentEntries, recentMax } from './recent.ts';
 
 const magic = 0x50_44_42;
 /** Raised when the layout, or the meaning of a number in it, changes: older bytes are then refused, not misread. */
-export const formatVersion = 1;
+export const formatVersion = 2;
 
 /** No baseline is longer. */
 export const baselineBytesMax = 32 * 1024;
@@ -78,6 +78,9 @@ const numbers = [
   ['newWeight', 2 ** 48],
   ['contributed', 2 ** 48],
   ['calibrated', 2 ** 48],
+  ['group', countMax],
+  ['groupAtMs', timeMax],
+  ['groupGiven', 2 ** 48],
   ['named', countMax],
   ['fresh', countMax],
   ['strange', countMax],

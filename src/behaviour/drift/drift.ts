@@ -5,10 +5,11 @@ import { type Baseline, clearBaseline, createBaseline, createDelta, mergeBaselin
 import { type Explanation, explain } from './explain.ts';
 import type { Fleet } from './fleet.ts';
 import { hear, type Notice } from './hear.ts';
-import { judge } from './judge.ts';
+import { countRefusal, judge } from './judge.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
 import { createActionHash } from './keyed-hash.ts';
 import { learn, learnBatch, learnShown, type Outcome, setAgentStanding } from './learn.ts';
+import type { PeerGroup } from './peer-group.ts';
 import { clearRecent, uniteRecent } from './recent.ts';
 import { createSessions, noteResponse } from './sessions.ts';
 
@@ -16,6 +17,8 @@ export type DriftOptions = {
   /** Keys the hashes of actions; replicas and restarts need the same. */
   readonly secret: Uint8Array;
   readonly fleet: Fleet;
+  /** The group of a name; without it there are no groups. */
+  readonly groupOf?: (name: string) => PeerGroup;
   readonly settings?: Partial<Settings>;
   readonly sessionsMax?: number;
   /** Whether what agents learn is given to the fleet too; true where left out. */
@@ -29,6 +32,8 @@ export type DriftEvent = {
   readonly session: string | null;
   readonly atMs: number;
   readonly destinations: readonly Destination[];
+  /** The group of agents that its agent is of; null or absent for none. */
+  readonly group?: string | null;
 };
 
 export const defaultSettings: Settings = {
@@ -46,6 +51,8 @@ export type Drift = {
   readonly judge: (agent: Agent, event: DriftEvent) => Judgement;
   /** Notes what became of a judged request. `action` is what is to be learned of it, where that is another. */
   readonly learn: (agent: Agent, judgement: Judgement, outcome: Outcome, action?: string) => void;
+  /** Notes that a judged request was refused, here or by the API: the rate of the next ones is higher for it. */
+  readonly noteRefusal: (agent: Agent) => void;
   /** Notes the destinations that a response to `action` showed. */
   readonly seenInResponse: (
     agent: Agent,
@@ -69,18 +76,22 @@ export type Drift = {
 };
 
 export function createDrift(options: DriftOptions): Drift {
-  const { secret, fleet } = options;
+  const { secret, fleet, groupOf } = options;
   const learnedFleet = options.learnsFleet === false ? null : fleet;
   const settings = { ...defaultSettings, ...options.settings };
   const sessions = createSessions(options.sessionsMax ?? sessionsMaxDefault);
   const actions = createActionHash(secret);
   return {
-    judge: (agent, { action, session, atMs, destinations }) =>
-      judge(agent, sessions.get(agent.id, session, atMs), fleet, settings, actions.of(action), destinations, atMs),
+    judge: (agent, { action, session, atMs, destinations, group }) => {
+      agent.group = groupOf === undefined || group === undefined || group === null ? null : groupOf(group);
+      const found = sessions.get(agent.id, session, atMs);
+      return judge(agent, found, fleet, settings, actions.of(action), destinations, atMs);
+    },
     learn: (agent, judgement, outcome, action) => {
       const learned = action === undefined ? judgement : { ...judgement, action: actions.of(action) };
       learn(agent, learnedFleet, settings, learned, outcome);
     },
+    noteRefusal: countRefusal,
     seenInResponse: (agent, session, action, hashes, nowMs) => {
       if (hashes.length === 0) return;
       noteResponse(sessions.get(agent.id, session, nowMs), hashes, actions.of(action), nowMs);
@@ -91,7 +102,7 @@ export function createDrift(options: DriftOptions): Drift {
         hear(agent, sessions.get(agent.id, notice.session, notice.atMs), learnedFleet, notice);
       }
     },
-    explain: (agent, judgement) => explain(agent, judgement, actions.nameOf),
+    explain: (agent, judgement) => explain(agent, judgement, fleet, actions.nameOf),
     nameOf: actions.nameOf,
     actionNames: actions.names,
     recallNames: (names) => {

@@ -15,12 +15,13 @@ import {
 } from './agent.ts';
 import { ageBaseline, type Baseline, createDelta, type Standing, setStanding, unit } from './baseline.ts';
 import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
-import { contribute, type Fleet, peerSamplesMin } from './fleet.ts';
+import { contribute, type Fleet, peerSamplesMin, peersMin, unitsToGive } from './fleet.ts';
 import { binCount, binOf, scales } from './histogram.ts';
-import { countAlarms, dayMs, destinationKey, peersMin } from './judge.ts';
+import { countAlarms, dayMs, destinationKey } from './judge.ts';
 import type { Judgement, Settings } from './judgement.ts';
 import { mix } from './keyed-hash.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
+import { giveToGroup, joinGroup, type PeerGroup } from './peer-group.ts';
 import { start } from './sessions.ts';
 
 /** allowed: taken over at a discount where it was unusual; denied: not at all; confirmed: in full (a passed step-up). */
@@ -128,10 +129,11 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
     if (!isLearned) agent.quarantine ??= createDelta(view);
     const before = view.weight;
     const shared = delta === null ? [view] : [view, delta];
+    const group = isLearned && fleet !== null ? joinGroup(agent, batch.sinceMs) : null;
     for (let index = 0; index < batch.length; index++) {
       if (view.standing === 'learning') calibrate(batch, index, isOwn, shared);
-      if (isLearned) learnRequest(batch, index, view, shared, fleet);
-      else if (agent.quarantine !== null) learnRequest(batch, index, agent.quarantine, [agent.quarantine], null);
+      if (isLearned) learnRequest(batch, index, view, shared, fleet, group);
+      else if (agent.quarantine !== null) learnRequest(batch, index, agent.quarantine, [agent.quarantine], null, null);
     }
     if (fleet !== null && before < peerSamplesMin * unit && view.weight >= peerSamplesMin * unit) fleet.peers++;
     ageBaseline(view, delta, batch.sinceMs);
@@ -158,6 +160,7 @@ function learnRequest(
   known: Baseline,
   baselines: readonly Baseline[],
   fleet: Fleet | null,
+  group: PeerGroup | null,
 ): void {
   const weight = batch.weights[index] ?? 0;
   if (weight === 0) return;
@@ -166,7 +169,9 @@ function learnRequest(
   const isNew = findAction(known.actions, action) === -1;
   const { first, second } = pairCellsOf(previous, action);
   const isFollower = weight > unit / 2 && countOfPair(known.pairs, first, second) < unit / 2;
-  const given = fleet === null ? 0 : contribute(fleet, action, weight, known, isNew);
+  const units = unitsToGive(weight, known.weight, known.contributed);
+  const given = fleet === null ? 0 : contribute(fleet, action, units, isNew);
+  const groupGiven = group === null ? 0 : giveToGroup(group, action, weight, known);
   const marks = batch.marks[index] ?? 0;
   const keys = marks === 0 ? [] : destinationsToKeep(batch, index, weight, known);
   const step = batch.rates[index] ?? 0;
@@ -175,6 +180,7 @@ function learnRequest(
     const { actions, pairs, hours } = baseline;
     baseline.weight += weight;
     baseline.contributed += given;
+    baseline.groupGiven += groupGiven;
     if (isNew) baseline.newWeight += weight;
     if (previous === start) {
       const startSlot = slotForAction(actions, start);

@@ -128,7 +128,7 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
     const session = sessionOf(request, identity.accessToken, identity.possession);
     const action = `${route.name} ${engine.learned.actionOf(route.name, operation)}`;
     const destinations = engine.findDestinations(partsOf(request, heldBody));
-    const event = { action, session, atMs: arrivedAtMs, destinations };
+    const event = { action, session, atMs: arrivedAtMs, destinations, group: agent.group };
     const judgement = engine.drift.judge(wake(kept), event);
     const judged = new JudgedCall(kept, judgement, session, action, keeper.isStale(kept), engine);
     keeper.note(kept);
@@ -152,6 +152,7 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
       outcome,
       outcome === 'denied' ? undefined : learnedAction(exchange, engine),
     );
+    if (isRefused(exchange.outcome.status)) engine.drift.noteRefusal(agent);
     kept.isDirty = true;
     if (!wasLearning || agent.view.standing !== 'latched') return;
     onLatched(agent.id, exchange.arrivedAtMs);
@@ -219,6 +220,9 @@ function outcomeOf(
   kept.challengedAtMs = 0;
   return 'confirmed';
 }
+
+/** Not where the client is to do the same again: after a login (401), later, or slower. */
+const isRefused = (status: number) => status >= 400 && status < 500 && ![401, 408, 425, 429].includes(status);
 
 /** What stands in the baseline for the call: not the path of something that is not there. */
 function learnedAction({ route, operation, agent, outcome }: Exchange, { learned }: Engine): string | undefined {

@@ -46,7 +46,7 @@ describe('a replica that is told of requests elsewhere', () => {
     const alarm = { ...notice(beganMs + minuteMs - 1), evidence: encodeEvidence(8, true) };
     here.drift.hear(here.agent, [alarm, alarm]);
     const [unaware, aware] = [alone.call('GET /things/1'), here.call('GET /things/1')];
-    expect(aware.sustainedValue).toBeCloseTo((unaware.evidence + 16) / 3, 1);
+    expect(aware.sustainedValue).toBeCloseTo((unaware.evidence + 16) / 20, 2);
     expect(aware.alarms).toBe(2);
     expect(here.agent.rate).toBeGreaterThan(alone.agent.rate + 1.9);
   });
