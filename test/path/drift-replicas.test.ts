@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } fro
 import { createTestClock } from '../support/clock.ts';
 import { startRedis, uniquePrefix } from '../support/redis-server.ts';
 import { type Harness, startSidecar } from '../support/sidecar.ts';
-import { answerMail, callsIn, drift, known, pay, route, rules, work } from './drift-habit.ts';
+import { answerMail, asAgentOf, callsIn, drift, known, pay, route, rules, work } from './drift-habit.ts';
 
 type Baseline = {
   readonly standing: string;
@@ -163,19 +163,6 @@ describe('behaviour on two sidecars of one Redis', () => {
     other = await open();
   });
 });
-
-/** A harness whose calls go to `sidecar` with the tokens and proofs of `agent`. */
-function asAgentOf(agent: Harness, sidecar: Harness): Harness {
-  return {
-    ...sidecar,
-    mint: agent.mint,
-    proofFor: agent.proofFor,
-    call: (target, options = {}) => {
-      const token = options.token ?? agent.mint();
-      return sidecar.call(target, { ...options, token, proof: agent.proofFor(target, token, options.method) });
-    },
-  };
-}
 
 describe('behaviour where Redis goes away', () => {
   it('is refused while it is away, and then judged by what is known here, which Redis gets back', async () => {

@@ -4,7 +4,7 @@ import { type Agent, clearBatch } from './agent.ts';
 import { type Baseline, clearBaseline, createBaseline, createDelta, mergeBaseline } from './baseline.ts';
 import { type Explanation, explain } from './explain.ts';
 import type { Fleet } from './fleet.ts';
-import { hear, type Notice } from './hear.ts';
+import { hear, hearShown, type Notice, type Shown } from './hear.ts';
 import { judge } from './judge.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
 import { createActionHash } from './keyed-hash.ts';
@@ -59,6 +59,10 @@ export type Drift = {
    * are order, batches and sustained evidence those that a single replica would have had.
    */
   readonly hear: (agent: Agent, notices: readonly Notice[]) => void;
+  /** Takes in what responses to other replicas have shown. */
+  readonly hearShown: (agent: Agent, shown: Shown) => void;
+  /** The hash of an action, under the secret. */
+  readonly hashOf: (action: string) => number;
   /** Why a request scored as it did. */
   readonly explain: (agent: Agent, judgement: Judgement) => Explanation;
   /** The action that a hash stands for, as far as it has been met or recalled. */
@@ -91,6 +95,8 @@ export function createDrift(options: DriftOptions): Drift {
         hear(agent, sessions.get(agent.id, notice.session, notice.atMs), learnedFleet, notice);
       }
     },
+    hearShown: (agent, shown) => hearShown(sessions.get(agent.id, shown.session, shown.atMs), shown),
+    hashOf: actions.of,
     explain: (agent, judgement) => explain(agent, judgement, actions.nameOf),
     nameOf: actions.nameOf,
     actionNames: actions.names,

@@ -26,6 +26,8 @@ export type KeeperOptions = {
 export type Keeper = {
   /** The agent, from memory or new. */
   readonly get: (id: string) => KeptAgent;
+  /** The agent where it is in memory; that it was asked for counts for nothing. */
+  readonly peek: (id: string) => KeptAgent | undefined;
   /** What has to be awaited before the agent can be judged; null for nothing. Never rejects. */
   readonly recall: (kept: KeptAgent) => Promise<void> | null;
   /** Whether the store has not confirmed the baseline for so long that others may have learned much meanwhile. */
@@ -34,6 +36,8 @@ export type Keeper = {
   readonly note: (kept: KeptAgent) => void;
   /** Reads the stored baseline now. Rejects with StoreFault. */
   readonly read: (kept: KeptAgent) => Promise<void>;
+  /** Reads it in the background, since another replica has changed it. */
+  readonly follow: (kept: KeptAgent) => void;
   /** Writes the baseline now. Rejects with StoreFault. */
   readonly write: (kept: KeptAgent) => Promise<void>;
   /** Writes what has changed. Never rejects. */
@@ -57,6 +61,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const staleMs = Math.max(10_000, 5 * flushMs);
   /** Those used longest ago first. */
   const agents = new Map<string, KeptAgent>();
+  const following = new Set<KeptAgent>();
   let flushing: Promise<void> | null = null;
   let isAway = false;
 
@@ -117,6 +122,15 @@ export function createKeeper(options: KeeperOptions): Keeper {
     return read(kept).catch(() => {});
   }
 
+  function follow(kept: KeptAgent): void {
+    // Whoever tells so again and again gets no more than one reading at a time.
+    if (following.has(kept)) return;
+    following.add(kept);
+    read(kept)
+      .catch(() => {})
+      .finally(() => following.delete(kept));
+  }
+
   async function writeChanged(): Promise<void> {
     const startedMs = performance.now();
     const leaving: KeptAgent[] = [];
@@ -152,6 +166,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   return {
     get,
+    peek: (id) => agents.get(id),
     recall,
     isStale: (kept) => performance.now() - kept.syncedMs > staleMs,
     note(kept) {
@@ -161,6 +176,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       if (isDue && kept.running === null && !isAway) write(kept).catch(() => {});
     },
     read,
+    follow,
     write,
     flush,
     agents: () => agents.values(),

@@ -31,7 +31,7 @@ export type Operate = {
   /** Null for an agent that has no baseline. All reject with StoreFault. */
   readonly show: (agent: string) => Promise<object | null>;
   readonly export: (agent: string) => Promise<object | null>;
-  /** Holds here at once, and on every other replica when it next reads or writes the baseline. */
+  /** Holds here at once, and on every other replica as soon as it is told. */
   readonly act: (agent: string, request: Request) => Promise<object | Problem | null>;
 };
 
@@ -189,6 +189,7 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       if (problem !== null) return problem;
       kept.isDirty = true;
       await keeper.write(kept);
+      running.telling.changed(id);
       return view(kept);
     },
   };

@@ -13,6 +13,9 @@ const notice = (atMs: number, evidence = -1, session: string | null = null) => (
   action: 7,
   atMs,
   evidence: encodeEvidence(evidence, false),
+  actionSurprise: 1,
+  sequenceSurprise: 1,
+  destinations: [],
 });
 
 /** Merges what an agent learned into the stored bytes, and has the agent go on from there. */

@@ -55,6 +55,7 @@ function withOutage(store: DriftStore) {
     read: guarded(store.read),
     write: guarded(store.write),
     has: guarded(store.has),
+    join: store.join,
   };
   return { state, store: guardedStore };
 }
