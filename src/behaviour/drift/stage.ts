@@ -6,7 +6,7 @@ import { defaultSettings } from './drift.ts';
 import type { Engine } from './engine.ts';
 import type { Judgement } from './judgement.ts';
 import type { Keeper } from './keeper.ts';
-import { type KeptAgent, wake } from './kept-agent.ts';
+import { addAlarm, type KeptAgent, wake } from './kept-agent.ts';
 import type { KeyedHash } from './keyed-hash.ts';
 import type { Outcome } from './learn.ts';
 import { createReadAlong } from './read-along.ts';
@@ -45,7 +45,6 @@ export type DriftStage = {
   readonly readAlong: (exchange: Exchange) => ReadAlong | null;
 };
 
-const alarmsKept = 5;
 /** A login that follows a challenge within this time answers it. */
 const challengeMs = 15 * 60 * 1000;
 
@@ -143,8 +142,7 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
     telling.judged(agent.id, session, judgement);
     if (judgement.isAlarm) {
       const explanation = engine.drift.explain(kept.agent, judgement);
-      kept.alarms.push({ decision: exchange.id, atMs: arrivedAtMs, explanation });
-      if (kept.alarms.length > alarmsKept) kept.alarms.shift();
+      addAlarm(kept, { decision: exchange.id, atMs: arrivedAtMs, explanation });
     }
     observe(judged, judgement.isAlarm);
     return judged;
