@@ -3,6 +3,12 @@ import { encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import type { Explanation } from '../../../src/behaviour/drift/explain.ts';
 import { addAlarm, type KeptAgent } from '../../../src/behaviour/drift/kept-agent.ts';
 import { setAgentStanding } from '../../../src/behaviour/drift/learn.ts';
+import {
+  decodeStored,
+  encodeStored,
+  type StoredBaseline,
+  withoutQuarantine,
+} from '../../../src/behaviour/drift/stored.ts';
 import { StoreFault } from '../../../src/errors.ts';
 import { createMemoryDrift } from '../../../src/store/memory-drift.ts';
 import { createRandom } from './agents.ts';
@@ -134,6 +140,47 @@ describe('what a latched agent does', () => {
     await other.keeper.flush();
     await one.operate.act('a', { action: 'confirm-safe' });
     expect(await settled(replicas)).toEqual({ learned: 500, held: 0, samples: 500 });
+  });
+});
+
+describe('a stored baseline with what waits', () => {
+  async function stored() {
+    const store = createMemoryDrift();
+    const replica = createReplica(store);
+    await latch([replica]);
+    await replica.live('a', 100);
+    const { agent } = at(replica);
+    const { view: baseline, quarantine } = agent;
+    return { generation: 3, verdict: 'safe', verdictAtMs: 7, baseline, quarantine } as const;
+  }
+
+  it('is read as it was written, and without what waits for a snapshot', async () => {
+    const given = await stored();
+    const bytes = encodeStored(given);
+    const read = decodeStored(bytes);
+    expect(read).toMatchObject({ generation: 3, verdict: 'safe', verdictAtMs: 7 });
+    expect(read?.quarantine?.weight).toBe(100 * unit);
+    expect(encodeStored(read as StoredBaseline)).toEqual(bytes);
+    const bare = decodeStored(withoutQuarantine(bytes));
+    expect(bare?.quarantine).toBeNull();
+    expect(bare?.baseline.weight).toBe(given.baseline.weight);
+  });
+
+  it('is nothing where it is damaged, and never a fault', async () => {
+    const bytes = encodeStored(await stored());
+    for (let length = 0; length < bytes.length; length++) {
+      const read = decodeStored(bytes.subarray(0, length));
+      // Cut where the baseline ends it is one without anything that waits.
+      if (read !== null) expect(length).toBe(withoutQuarantine(bytes).length);
+    }
+    expect(decodeStored(Buffer.concat([bytes, Buffer.of(0)]))).toBeNull();
+    const random = createRandom(5);
+    for (let round = 0; round < 2000; round++) {
+      const damaged = bytes.slice();
+      damaged[Math.floor(random() * (round % 2 === 0 ? 40 : bytes.length))] = Math.floor(random() * 256);
+      const read = decodeStored(damaged);
+      if (read !== null) expect(read.quarantine === null || read.quarantine.weight >= 0).toBe(true);
+    }
   });
 });
 
