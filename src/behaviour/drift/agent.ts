@@ -46,6 +46,8 @@ export type Agent = {
   delta: Baseline | null;
   /** What was done while latched, kept apart until a person has spoken. */
   quarantine: Baseline | null;
+  /** The part of it that the store does not have yet; null where there is none, or no replica waits for it. */
+  quarantineDelta: Baseline | null;
   /** What other replicas told of requests that the store may not know yet; null where there are none to tell. */
   readonly heard: Recent | null;
   readonly batch: Batch;
@@ -67,6 +69,7 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
     view,
     delta: isShared ? createDelta(view) : null,
     quarantine: null,
+    quarantineDelta: null,
     heard: isShared ? createRecent() : null,
     batch: {
       length: 0,

@@ -4,7 +4,7 @@ import { type Agent, clearBatch } from './agent.ts';
 import { type Baseline, clearBaseline, createBaseline, createDelta, mergeBaseline } from './baseline.ts';
 import { type Explanation, explain } from './explain.ts';
 import type { Fleet } from './fleet.ts';
-import { hear, type Notice } from './hear.ts';
+import { hear, hearShown, type Notice, type Shown } from './hear.ts';
 import { countRefusal, judge } from './judge.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
 import { createActionHash } from './keyed-hash.ts';
@@ -66,6 +66,10 @@ export type Drift = {
    * are order, batches and sustained evidence those that a single replica would have had.
    */
   readonly hear: (agent: Agent, notices: readonly Notice[]) => void;
+  /** Takes in what responses to other replicas have shown. */
+  readonly hearShown: (agent: Agent, shown: Shown) => void;
+  /** The hash of an action, under the secret. */
+  readonly hashOf: (action: string) => number;
   /** Why a request scored as it did. */
   readonly explain: (agent: Agent, judgement: Judgement) => Explanation;
   /** The action that a hash stands for, as far as it has been met or recalled. */
@@ -102,6 +106,8 @@ export function createDrift(options: DriftOptions): Drift {
         hear(agent, sessions.get(agent.id, notice.session, notice.atMs), learnedFleet, notice);
       }
     },
+    hearShown: (agent, shown) => hearShown(sessions.get(agent.id, shown.session, shown.atMs), shown),
+    hashOf: actions.of,
     explain: (agent, judgement) => explain(agent, judgement, fleet, actions.nameOf),
     nameOf: actions.nameOf,
     actionNames: actions.names,
@@ -134,28 +140,57 @@ export function returnDelta(agent: Agent, delta: Baseline): void {
   mergeBaseline(agent.delta, delta);
 }
 
-/** Goes on from the baseline that the store holds now, and from what was learned here after the delta it includes. */
-export function adopt(agent: Agent, stored: Baseline): void {
+/** What went into quarantine since the last call, to be merged into the stored one; null where nothing did. */
+export function takeQuarantine(agent: Agent): Baseline | null {
+  const { quarantineDelta } = agent;
+  agent.quarantineDelta = null;
+  return quarantineDelta;
+}
+
+export function returnQuarantine(agent: Agent, delta: Baseline): void {
+  agent.quarantineDelta = unite(delta, agent.quarantineDelta);
+}
+
+/**
+ * Goes on from the baseline and the quarantine that the store holds now, and from what was learned or held here after
+ * the deltas they include.
+ */
+export function adopt(agent: Agent, stored: Baseline, quarantine: Baseline | null = null): void {
   if (agent.delta !== null) mergeBaseline(stored, agent.delta);
   if (agent.heard !== null) uniteRecent(stored.recent, agent.heard);
   agent.view = stored;
+  agent.quarantine = unite(quarantine, agent.quarantineDelta);
 }
 
-/** A person found the agent's conduct right: what waited in quarantine is learned, and learning goes on. */
-export function confirmSafe(agent: Agent, nowMs: number): void {
-  if (agent.quarantine !== null) {
-    if (agent.delta !== null) mergeBaseline(agent.delta, agent.quarantine);
-    mergeBaseline(agent.view, agent.quarantine);
-    agent.quarantine = null;
-  }
+/** The sum of both, in the first where there is one; never the second itself. */
+export function unite(into: Baseline | null, from: Baseline | null): Baseline | null {
+  if (from === null) return into;
+  const sum = into ?? createDelta(from);
+  mergeBaseline(sum, from);
+  return sum;
+}
+
+/**
+ * A person found the agent's conduct right: what waited in quarantine is learned, and learning goes on. `waiting` is the
+ * part that is to be learned here: all of it, or what the store does not have where another replica learns the rest.
+ */
+export function confirmSafe(agent: Agent, nowMs: number, waiting = agent.quarantine): void {
+  if (waiting !== null) mergeBaseline(agent.view, waiting);
+  if (agent.delta !== null && agent.quarantineDelta !== null) mergeBaseline(agent.delta, agent.quarantineDelta);
+  clearQuarantine(agent);
   setAgentStanding(agent, 'learning', nowMs);
 }
 
 /** A person found the agent compromised: what waited is dropped, and learning goes on from before. */
 export function confirmCompromise(agent: Agent, nowMs: number): void {
-  agent.quarantine = null;
+  clearQuarantine(agent);
   clearBatch(agent.batch);
   setAgentStanding(agent, 'learning', nowMs);
+}
+
+function clearQuarantine(agent: Agent): void {
+  agent.quarantine = null;
+  agent.quarantineDelta = null;
 }
 
 /** Nothing is learned until the agent is unfrozen; it is judged as before. */
@@ -170,7 +205,7 @@ export function unfreeze(agent: Agent, nowMs: number): void {
 /** Forgets everything about an agent, in this process; the stored baseline is the caller's to replace. */
 export function reset(agent: Agent, baseline: Baseline = createBaseline()): void {
   agent.view = baseline;
-  agent.quarantine = null;
+  clearQuarantine(agent);
   clearBatch(agent.batch);
   if (agent.delta !== null) clearBaseline(agent.delta);
   if (agent.heard !== null) clearRecent(agent.heard);

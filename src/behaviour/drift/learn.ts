@@ -126,14 +126,19 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
     const isOwn =
       view.samples < gateSamplesMin || batch.evidence / judged < gateNats || batch.confirmed > batch.length / 2;
     const isLearned = isOwn && view.standing === 'learning';
-    if (!isLearned) agent.quarantine ??= createDelta(view);
+    if (!isLearned) {
+      agent.quarantine ??= createDelta(view);
+      if (delta !== null) agent.quarantineDelta ??= createDelta(view);
+    }
+    const { quarantine, quarantineDelta } = agent;
+    const held = [quarantine, quarantineDelta].filter((baseline) => baseline !== null);
     const before = view.weight;
     const shared = delta === null ? [view] : [view, delta];
     const group = isLearned && fleet !== null ? joinGroup(agent, batch.sinceMs) : null;
     for (let index = 0; index < batch.length; index++) {
       if (view.standing === 'learning') calibrate(batch, index, isOwn, shared);
       if (isLearned) learnRequest(batch, index, view, shared, fleet, group);
-      else if (agent.quarantine !== null) learnRequest(batch, index, agent.quarantine, [agent.quarantine], null, null);
+      else if (quarantine !== null) learnRequest(batch, index, quarantine, held, null, null);
     }
     if (fleet !== null && before < peerSamplesMin * unit && view.weight >= peerSamplesMin * unit) fleet.peers++;
     ageBaseline(view, delta, batch.sinceMs);

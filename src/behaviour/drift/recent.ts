@@ -81,7 +81,8 @@ export function uniteRecent(into: Recent, from: Recent): void {
 
 type Entry = { readonly atMs: number; readonly encoded: number };
 
-function inOrder(left: Entry, right: Entry): number {
+/** What was judged at once, or told by another replica, may have been noted in another order. */
+export function inOrder(left: Entry, right: Entry): number {
   return left.atMs - right.atMs || left.encoded - right.encoded;
 }
 

@@ -27,6 +27,7 @@ function watched(store: DriftStore) {
       return store.write(name, expected, bytes, lifetimeMs);
     },
     has: store.has,
+    join: store.join,
   };
   return { asked, state, store: watching };
 }
