@@ -3,12 +3,15 @@
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { type AnswerBaseline, createAnswerBaseline } from './admin-baseline.ts';
+import { formatVersion } from './behaviour/drift/codec.ts';
 import { defaultSettings, settle } from './behaviour/drift/drift.ts';
 import { createEngine, obtainSecret } from './behaviour/drift/engine.ts';
 import { createKeeper } from './behaviour/drift/keeper.ts';
 import { wake } from './behaviour/drift/kept-agent.ts';
+import { createKeyedHash } from './behaviour/drift/keyed-hash.ts';
 import { createOperate } from './behaviour/drift/operate.ts';
 import { createDriftStage, type DriftStage, type Running } from './behaviour/drift/stage.ts';
+import { createTelling } from './behaviour/drift/telling.ts';
 import type { Config } from './config/schema.ts';
 import { StoreFault } from './errors.ts';
 import type { Closers } from './lifecycle.ts';
@@ -85,15 +88,31 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
       settle: (agent) => settle(agent, engine.fleet),
       onStore,
     });
-    running = { engine, keeper };
+    const telling = createTelling({
+      store,
+      channel: `told:${formatVersion}.${engine.fingerprint}`,
+      clock,
+      engine,
+      keeper,
+      onUnheard,
+      onFault: onTellingFault,
+    });
+    running = { engine, keeper, telling, hashSession: createKeyedHash(secret, 'session') };
   }
+
+  function onUnheard(fault: Error | null): void {
+    if (fault === null) logger.info('what other replicas judge is heard');
+    else logger.warn({ problem: fault.message }, 'what other replicas judge is not heard');
+  }
+
+  const onTellingFault = (fault: unknown) => logger.error({ err: fault }, 'another replica could not be understood');
 
   async function work(): Promise<void> {
     if (running === null) await begin();
     if (running === null) return;
     const { engine, keeper } = running;
     await keeper.flush();
-    if (performance.now() - sharedMs < shareMs) return;
+    if (performance.now() - sharedMs < shareMs && !engine.wantsShare()) return;
     sharedMs = performance.now();
     await engine.share(store);
     onStore(null);
@@ -105,7 +124,8 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
   async function close(): Promise<void> {
     if (timer !== null) clearInterval(timer);
     if (running === null) return;
-    const { engine, keeper } = running;
+    const { engine, keeper, telling } = running;
+    telling.close();
     for (const kept of keeper.agents()) {
       if (kept.agent.batch.length === 0) continue;
       settle(wake(kept), engine.fleet);
@@ -114,6 +134,7 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
     // One round may be under way, which has not seen all of this.
     await keeper.flush();
     await keeper.flush();
+    await engine.share(store).catch(onStore);
     await engine.share(store).catch(onStore);
   }
 

@@ -107,6 +107,8 @@ export type Agent = {
   /** The human who answers for it, as the registry or a claim says. */
   readonly owner: string | null;
   readonly team: string | null;
+  /** Agents that do the same job: whom its behaviour is compared with. */
+  readonly group: string | null;
   /** Of the agent and of everybody behind it, as far as known: its client and the actors of its chain. */
   readonly owners: readonly string[];
   readonly registered: boolean;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createFindDestinations } from '../../src/behaviour/drift/destinations.ts';
 import type { Destination } from '../../src/behaviour/drift/judgement.ts';
 import { createKeyedHash } from '../../src/behaviour/drift/keyed-hash.ts';
-import { createResponseScan, type Shown } from '../../src/behaviour/drift/response-scan.ts';
+import { createResponseScan, type Findings } from '../../src/behaviour/drift/response-scan.ts';
 import { secret } from './masquerade.ts';
 import { parseLiteral } from './python-literal.ts';
 
@@ -13,7 +13,7 @@ export type Call = {
   readonly tool: string;
   readonly destinations: readonly Destination[];
   /** What the responses to this call showed: one, as a rule. */
-  readonly shown: readonly Shown[];
+  readonly shown: readonly Findings[];
 };
 
 export type Session = {
@@ -127,9 +127,9 @@ export function callsOf(messages: unknown): Call[] {
   return calls;
 }
 
-function shownIn(text: string): Shown {
+function shownIn(text: string): Findings {
   const scan = openScan();
-  scan.write(text);
+  scan.write(Buffer.from(text));
   return scan.end();
 }
 

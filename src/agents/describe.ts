@@ -9,7 +9,11 @@ const nameCharsMax = 256;
 
 export type DescribeAgentOptions = {
   readonly registry: () => Registry;
-  readonly claims: { readonly owner?: string | undefined; readonly team?: string | undefined };
+  readonly claims: {
+    readonly owner?: string | undefined;
+    readonly team?: string | undefined;
+    readonly group?: string | undefined;
+  };
 };
 
 export type DescribeAgent = (accessToken: AccessToken, nowMs: number) => Agent;
@@ -21,6 +25,7 @@ export function createDescribeAgent({ registry, claims }: DescribeAgentOptions):
   const cache = new WeakMap<AccessToken, Described>();
   const ownerClaim = stepsOf(claims.owner);
   const teamClaim = stepsOf(claims.team);
+  const groupClaim = stepsOf(claims.group);
   return (accessToken, nowMs) => {
     const current = registry();
     const found = cache.get(accessToken);
@@ -30,12 +35,14 @@ export function createDescribeAgent({ registry, claims }: DescribeAgentOptions):
     const { id, issuer } = accessToken.agent;
     const entry = current.find(id, issuer);
     const owner = entry?.owner ?? readName(accessToken, ownerClaim);
+    const team = entry?.team ?? readName(accessToken, teamClaim);
     const agent: Agent = Object.freeze({
       id,
       issuer,
       owner,
       owners: ownersOf(accessToken, owner, current),
-      team: entry?.team ?? readName(accessToken, teamClaim),
+      team,
+      group: entry?.group ?? readName(accessToken, groupClaim) ?? team,
       registered: entry !== null,
       status: statusOf(entry, nowMs),
     });

@@ -24,6 +24,7 @@ const registeredAgent = z.strictObject({
   issuer: line(1024).optional().describe('The issuer that says so; without it, every one'),
   owner: line(256).describe('The human who answers for the agent'),
   team: line(256).optional(),
+  group: line(256).optional().describe('Agents that do the same job name the same one; without it, the team'),
   contact: line(256).optional().describe('For people: where to ask about it'),
   status: z.enum(['active', 'suspended']).default('active'),
   expires: dateTime.optional().describe('From then on its status is expired'),

@@ -11,6 +11,8 @@ export type RegisteredAgent = {
   readonly issuer: string | null;
   readonly owner: string;
   readonly team: string | null;
+  /** Whom its behaviour is compared with, where that is not the team. */
+  readonly group: string | null;
   readonly contact: string | null;
   readonly isSuspended: boolean;
   /** Infinity for never. */
@@ -48,11 +50,12 @@ export async function loadRegistry(file: string): Promise<Registry> {
     else problems.push({ file, ...place, message: `agents[${index}] is registered already, on line ${earlier}` });
   }
   if (problems.length > 0) throw new ConfigurationFault(problems);
-  const entries = vetted.value.agents.map(({ id, issuer, owner, team, contact, status, expires }) => ({
+  const entries = vetted.value.agents.map(({ id, issuer, owner, team, group, contact, status, expires }) => ({
     id,
     issuer: issuer ?? null,
     owner,
     team: team ?? null,
+    group: group ?? null,
     contact: contact ?? null,
     isSuspended: status === 'suspended',
     expiresAtMs: expires === undefined ? Number.POSITIVE_INFINITY : Date.parse(expires),

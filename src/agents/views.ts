@@ -103,9 +103,9 @@ function byCodeUnit(one: string, other: string): number {
 }
 
 function entryView(entry: RegisteredAgent, nowMs: number) {
-  const { issuer, owner, team, contact, expiresAtMs } = entry;
+  const { issuer, owner, team, group, contact, expiresAtMs } = entry;
   const expires = Number.isFinite(expiresAtMs) ? timeView(expiresAtMs) : null;
-  return { issuer, owner, team, contact, status: statusOf(entry, nowMs), expires };
+  return { issuer, owner, team, group, contact, status: statusOf(entry, nowMs), expires };
 }
 
 function summaryView(seen: SeenSummary | null) {

@@ -129,9 +129,10 @@ function describe({ id, registry, seen, revocations = [] }: ShownAgent): readonl
   return [id, ...rows.map(([name, text]) => `  ${name.padEnd(12)} ${text}`)].map(printableLine);
 }
 
-function entryText({ owner, team, status, contact, issuer, expires }: Entry): string {
+function entryText({ owner, team, group, status, contact, issuer, expires }: Entry): string {
   const more = [
     team === null ? null : `team ${team}`,
+    group === null ? null : `group ${group}`,
     contact === null ? null : `contact ${contact}`,
     issuer === null ? null : `at ${issuer}`,
     expires === null ? null : `until ${expires}`,

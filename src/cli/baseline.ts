@@ -126,7 +126,7 @@ function explain({ agent, latest_alarms }: Baseline): readonly string[] {
   return latest_alarms
     .flatMap(({ decision, time, score, top }) => [
       `${time}  ${decision}  score ${score}`,
-      ...top.map(({ text, share }) => `  ${`${Math.round(100 * share)}%`.padStart(4)}  ${text}`),
+      ...top.map(({ text, share }) => `  ${(share === 0 ? '' : `${Math.round(100 * share)}%`).padStart(4)}  ${text}`),
     ])
     .map(printable);
 }

@@ -11,6 +11,9 @@ export const agents = z.strictObject({
     .strictObject({
       owner: claim.optional().describe('Claim that names the owner of an agent whose entry names none'),
       team: claim.optional().describe('Claim that names the team of an agent whose entry names none'),
+      group: claim
+        .optional()
+        .describe('Claim that names the group whose behaviour is like its own, as group in an entry'),
     })
     .prefault({}),
   refuse: z

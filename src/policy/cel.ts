@@ -18,6 +18,7 @@ import { guardExpression, nearest } from './guard.ts';
 import { conditionOf } from './lints/condition.ts';
 import { membersOf } from './members.ts';
 import { outlineOf } from './outline.ts';
+import { preconditionOf } from './precondition.ts';
 import { quotaOf } from './quotas.ts';
 import { guardTypes } from './type-guard.ts';
 import { type Declarations, declareVariables } from './variables.ts';
@@ -84,6 +85,7 @@ function compile(parts: Parts, source: string, type: ExpressionType): Expression
     };
   }
   const quota = quotaOf(parsed.ast);
+  const precondition = type === 'bool' ? preconditionOf(parsed.ast) : null;
   const members = membersOf(parsed.ast);
   forgetSource(parsed.ast);
   return {
@@ -93,7 +95,7 @@ function compile(parts: Parts, source: string, type: ExpressionType): Expression
     reads: findings.reads,
     quota,
     scopeLiterals: [...findings.scopeLiterals],
-    evaluate: (context) => evaluate(parsed, context, type),
+    evaluate: (context) => (precondition?.(context) === false ? false : evaluate(parsed, context, type)),
     members,
     // Parsed again, because the guard has put our own functions into the tree that is evaluated.
     outline: () => outlineOf(environment.parse(source).ast),

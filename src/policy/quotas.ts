@@ -6,10 +6,17 @@
 import type { ASTNode } from '@marcbachmann/cel-js';
 import { childrenOf } from './ast.ts';
 import { type Context, withRates } from './context.ts';
+import type { Expression } from './expression.ts';
+import { conjunctsOf } from './precondition.ts';
 import type { RuleSet } from './rule-files.ts';
 
 /** Up to `limit` by this meter, and no further. */
-export type Quota = { readonly meter: string; readonly limit: number };
+export type Quota = {
+  readonly meter: string;
+  readonly limit: number;
+  /** Whether the condition says nothing else, so that it is about every request. */
+  readonly isAlways: boolean;
+};
 
 type Comparison = '>' | '>=' | '<' | '<=';
 const mirrored: Readonly<Record<Comparison, Comparison>> = { '>': '<', '>=': '<=', '<': '>', '<=': '>=' };
@@ -19,19 +26,16 @@ const mirrored: Readonly<Record<Comparison, Comparison>> = { '>': '<', '>=': '<=
  * number, all else being conditions that have nothing to do with counts. Null for every other condition.
  */
 export function quotaOf(condition: ASTNode): Quota | null {
-  const [counting, another] = conjunctsOf(condition).filter(readsRate);
-  return counting === undefined || another !== undefined ? null : quotaIn(counting);
-}
-
-function conjunctsOf(node: ASTNode): readonly ASTNode[] {
-  return node.op === '&&' ? node.args.flatMap(conjunctsOf) : [node];
+  const parts = conjunctsOf(condition);
+  const [counting, another] = parts.filter(readsRate);
+  return counting === undefined || another !== undefined ? null : quotaIn(counting, parts.length === 1);
 }
 
 function readsRate(node: ASTNode): boolean {
   return (node.op === 'id' && node.args === 'rate') || childrenOf(node).some(readsRate);
 }
 
-function quotaIn(node: ASTNode): Quota | null {
+function quotaIn(node: ASTNode, isAlways: boolean): Quota | null {
   if (node.op !== '>' && node.op !== '>=' && node.op !== '<' && node.op !== '<=') return null;
   const [left, right] = node.args;
   const isMirrored = left.op === 'value';
@@ -41,7 +45,7 @@ function quotaIn(node: ASTNode): Quota | null {
   if (operator !== '>' && operator !== '>=') return null;
   const limit = Number(bound.args) - (operator === '>=' ? 1 : 0);
   // RFC 8941 §3.3.1: an integer of a structured field has 15 digits at most.
-  return limit >= 0 && limit < 1e15 ? { meter: count.args[1], limit } : null;
+  return limit >= 0 && limit < 1e15 ? { meter: count.args[1], limit, isAlways } : null;
 }
 
 type Options = {
@@ -73,11 +77,16 @@ export function createRateLimitFields({ ruleSet, meters }: Options) {
   );
   return (context: Context, { route, rates, fallsInMs }: Counted): readonly Field[] => {
     if (granting.length === 0 || context.unfit !== null) return none;
-    const atMost = withRates(context, exhausted);
+    let atMost: Context | null = null;
+    const isAsked = (when: Expression) => {
+      atMost ??= withRates(context, exhausted);
+      return isTrue(when, atMost);
+    };
     const limits = new Map<string, number>();
-    for (const { meter, limit, routes, when } of granting) {
+    for (const { meter, limit, isAlways, routes, when } of granting) {
       if (routes !== null && !routes.includes(route)) continue;
-      if (limit < (limits.get(meter) ?? beyondAll) && isTrue(when, atMost)) limits.set(meter, limit);
+      if (limit >= (limits.get(meter) ?? beyondAll)) continue;
+      if (isAlways || isAsked(when)) limits.set(meter, limit);
     }
     if (limits.size === 0) return none;
     const policies: string[] = [];
@@ -96,7 +105,7 @@ export function createRateLimitFields({ ruleSet, meters }: Options) {
 
 const seconds = (ms: number) => Math.ceil(ms / 1000);
 
-function isTrue(when: { evaluate(context: Context): unknown }, context: Context): boolean {
+function isTrue(when: Expression, context: Context): boolean {
   try {
     return when.evaluate(context) === true;
   } catch {

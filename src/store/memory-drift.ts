@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { DriftStore, Stored } from './drift-port.ts';
+import { type ChannelListener, type DriftStore, type Stored, toldCharsMax } from './drift-port.ts';
 
 const bytesMaxUsual = 64 * 1024 * 1024;
 
@@ -11,6 +11,7 @@ export function createMemoryDrift(bytesMax = bytesMaxUsual): DriftStore {
     maxSize: bytesMax,
     sizeCalculation: ({ bytes }, name) => bytes.length + name.length + 64,
   });
+  const channels = new Map<string, Set<ChannelListener>>();
   return {
     async read(name) {
       return kept.get(name) ?? null;
@@ -23,6 +24,21 @@ export function createMemoryDrift(bytesMax = bytesMaxUsual): DriftStore {
     },
     async has(names) {
       return names.map((name) => kept.has(name));
+    },
+    join(name, listener) {
+      const members = channels.get(name) ?? new Set();
+      channels.set(name, members.add(listener));
+      return {
+        async tell(text) {
+          const others = text.length > toldCharsMax ? [] : [...members].filter((member) => member !== listener);
+          for (const { onTold } of others) onTold(text);
+          return others.length;
+        },
+        close() {
+          members.delete(listener);
+          if (members.size === 0 && channels.get(name) === members) channels.delete(name);
+        },
+      };
     },
   };
 }

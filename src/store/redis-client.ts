@@ -1,8 +1,9 @@
 /** The client library, set up for wherever Redis is. */
 
 import { Redis } from 'ioredis';
+import { Fault } from '../errors.ts';
 import { redisCode } from './redis-fault.ts';
-import { fixedOptions, type HostPort, type RedisAccess, type RedisTarget } from './redis-options.ts';
+import { fixedOptions, type HostPort, isSame, type RedisAccess, type RedisTarget } from './redis-options.ts';
 import { type Login, type Logins, loginOptions, readPasswordFile } from './redis-password.ts';
 import { createLocate } from './redis-primary.ts';
 import { connectorTo, createOpenSocket } from './redis-socket.ts';
@@ -19,7 +20,14 @@ export type RedisClientOptions = {
   readonly retryDelayMs: () => number;
 };
 
-export type RedisClient = { readonly redis: Redis; readonly close: () => Promise<void> };
+export type RedisClient = {
+  readonly redis: Redis;
+  /** Another connection to the server that is in use, which goes where that one goes. */
+  readonly openBeside: () => Redis;
+  readonly close: () => Promise<void>;
+};
+
+const besideDelayMs = 500;
 
 /** A failover has left us with what is no longer the primary: it is looked for anew. */
 const misplaced: ReadonlySet<string> = new Set(['READONLY', 'MOVED', 'CLUSTERDOWN', 'MASTERDOWN']);
@@ -31,6 +39,7 @@ export function createRedisClient(options: RedisClientOptions): RedisClient {
   const asking = { timeoutMs, openSocket, tls: target.tls, login: locatorLogin(access, logins) };
   const locate = createLocate({ place, ...asking });
   let current: HostPort | null = null;
+  const beside = new Map<Redis, HostPort>();
   const redis: Redis = new Redis({
     ...fixedOptions(timeoutMs),
     ...loginOptions(logins.current()),
@@ -41,6 +50,7 @@ export function createRedisClient(options: RedisClientOptions): RedisClient {
       openSocket,
       onLocated: (at) => {
         current = at;
+        for (const [other, its] of beside) if (!isSame(at, its)) other.disconnect(true);
         onLocated(at);
       },
     }),
@@ -61,12 +71,39 @@ export function createRedisClient(options: RedisClientOptions): RedisClient {
           onMoved: () => redis.disconnect(true),
         })
       : null;
+
+  function openBeside(): Redis {
+    const other: Redis = new Redis({
+      ...fixedOptions(timeoutMs),
+      ...loginOptions(logins.current()),
+      ...(target.tls === null ? {} : { tls: {} }),
+      Connector: connectorTo({
+        locate: async () => {
+          if (current === null) throw new Fault('DISCONNECTED', 'is not connected');
+          return current;
+        },
+        openSocket,
+        onLocated: (at) => beside.set(other, at),
+      }),
+      retryStrategy: () => {
+        // The password is read again by the connection that checks its server.
+        Object.assign(other.options, loginOptions(logins.current()));
+        return besideDelayMs * (0.75 + Math.random() / 2);
+      },
+    });
+    // What is wrong with the server is told by the connection that this one goes beside.
+    other.on('error', () => {});
+    other.once('end', () => beside.delete(other));
+    return other;
+  }
+
   return {
     redis,
-    close: () => {
+    openBeside,
+    close: async () => {
       watch?.close();
       logins.close();
-      return disconnect(redis);
+      await Promise.all([redis, ...beside.keys()].map(disconnect));
     },
   };
 }

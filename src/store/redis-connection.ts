@@ -28,6 +28,8 @@ export type RedisConnectionOptions = RedisAccess & {
 
 export type RedisConnection = {
   readonly redis: Redis;
+  /** Another connection to the same server, for what would keep this one busy. Ends with this one. */
+  openBeside(): Redis;
   isUp(): boolean;
   /** Why the connection can't be used right now. */
   fault(): StoreFault;
@@ -133,6 +135,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
 
   return {
     redis,
+    openBeside: client.openBeside,
     isUp: () => state === 'up' && !isClosed,
     fault,
     faultOf: (code) => storeFault(server, code),

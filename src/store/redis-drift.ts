@@ -1,12 +1,14 @@
 /**
  * State of behaviour for all sidecars of one Redis.
  *
- *   {v1}:drift:<name>   hash, mostly expires: v, the version; b, the bytes
+ *   {v1}:drift:<name>             hash, mostly expires: v, the version; b, the bytes
+ *   {v1}:drift:<database>:<name>  channel, since those are shared by all databases of a server
  */
 
 import { randomUUID } from 'node:crypto';
 import type { ClientContext, Result } from 'ioredis';
 import type { DriftStore } from './drift-port.ts';
+import { joinRedisChannel } from './redis-channel.ts';
 import type { RedisConnection } from './redis-connection.ts';
 
 declare module 'ioredis' {
@@ -64,5 +66,7 @@ export function createRedisDrift(connection: RedisConnection, prefix: string): D
         return reply === 1;
       });
     },
+    join: (name, listener) =>
+      joinRedisChannel(connection, `${prefix}{v1}:drift:${redis.options.db ?? 0}:${name}`, listener),
   };
 }

@@ -17,7 +17,7 @@ const remedies: ReadonlyMap<string, string> = new Map([
   ['ENOTFOUND', 'has a host name that does not resolve'],
   ['NOAUTH', 'wants a password; set store.passwordFile'],
   ['WRONGPASS', 'refuses the user name or password; check store.passwordFile'],
-  ['NOPERM', 'does not let this user run a command or reach a key; extend its ACL'],
+  ['NOPERM', 'does not let this user run a command or reach a key or channel; extend its ACL'],
   ['READONLY', 'is a read-only replica; Postern needs the primary'],
   ['LOADING', 'is still loading its data'],
   ['OOM', 'is out of memory; raise maxmemory'],

@@ -15,7 +15,7 @@ function registryOf(text: string): Promise<Registry> {
   return loadRegistry(file);
 }
 
-const describing = (registry: Registry, claims: { owner?: string; team?: string } = {}) =>
+const describing = (registry: Registry, claims: { owner?: string; team?: string; group?: string } = {}) =>
   createDescribeAgent({ registry: () => registry, claims });
 
 describe('what is known of an agent', () => {
@@ -26,6 +26,7 @@ describe('what is known of an agent', () => {
       issuer,
       owner: 'alice',
       team: 'payments',
+      group: 'payments',
       owners: ['alice'],
       registered: true,
       status: 'active',
@@ -38,6 +39,7 @@ describe('what is known of an agent', () => {
       issuer,
       owner: null,
       team: null,
+      group: null,
       owners: [],
       registered: false,
       status: 'unknown',
@@ -57,6 +59,17 @@ describe('what is known of an agent', () => {
     expect(describing(emptyRegistry, { team: 'org.team' })(accessToken, nowMs)).toMatchObject({ team: 'green' });
     const registry = await registryOf('agents: [{ id: agent-7, owner: alice }]');
     expect(describing(registry, named)(accessToken, nowMs)).toMatchObject({ owner: 'alice', team: 'blue' });
+  });
+
+  test('has the group of its entry, else of its claim, else its team', async () => {
+    const accessToken = accessTokenWith({ claims: { job: 'refunds', unit: 'blue' } });
+    const groupBy = async (text: string, claims = {}) =>
+      describing(await registryOf(text), claims)(accessToken, nowMs).group;
+    const named = { team: 'unit', group: 'job' };
+    expect(await groupBy('agents: [{ id: agent-7, owner: a, team: payments, group: payers }]', named)).toBe('payers');
+    expect(await groupBy('agents: [{ id: agent-7, owner: a, team: payments }]', named)).toBe('refunds');
+    expect(await groupBy('agents: [{ id: agent-7, owner: a, team: payments }]')).toBe('payments');
+    expect(await groupBy('agents: []', { team: 'unit' })).toBe('blue');
   });
 
   test.each<[string, unknown]>([
@@ -119,6 +132,7 @@ describe('refusing an agent whatever the rules say', () => {
     issuer,
     owner: null,
     team: null,
+    group: null,
     owners: [],
     registered: status !== 'unknown',
     status,

@@ -28,6 +28,7 @@ describe('the registry of agents', () => {
     issuer: https://login.example.com
     owner: alice@example.com
     team: payments
+    group: payers
     contact: "#payments"
     status: suspended
     expires: 2027-01-31T12:00:00+02:00
@@ -40,6 +41,7 @@ describe('the registry of agents', () => {
         issuer: 'https://login.example.com',
         owner: 'alice@example.com',
         team: 'payments',
+        group: 'payers',
         contact: '#payments',
         isSuspended: true,
         expiresAtMs: Date.parse('2027-01-31T10:00:00Z'),
@@ -49,6 +51,7 @@ describe('the registry of agents', () => {
         issuer: null,
         owner: 'bob',
         team: null,
+        group: null,
         contact: null,
         isSuspended: false,
         expiresAtMs: Number.POSITIVE_INFINITY,

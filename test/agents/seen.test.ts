@@ -33,7 +33,14 @@ const agents = new WeakMap<AccessToken, Agent>();
 
 /** What a request shows; a token is described once, as in a sidecar. */
 function seenOf(accessToken: AccessToken, more: Partial<Seen> = {}): Seen {
-  const facts = { owner: 'alice', team: null, owners: ['alice'], registered: false, status: 'unknown' } as const;
+  const facts = {
+    owner: 'alice',
+    team: null,
+    group: null,
+    owners: ['alice'],
+    registered: false,
+    status: 'unknown',
+  } as const;
   const agent = agents.get(accessToken) ?? { ...accessToken.agent, ...facts };
   agents.set(accessToken, agent);
   const possession = { method: 'dpop', jkt, x5t: null, proofAgeMs: 0, hasNonce: false, singleUse: null } as const;

@@ -11,7 +11,7 @@ import { type Harness, startSidecar } from '../support/sidecar.ts';
 const file = join(mkdtempSync(join(tmpdir(), 'postern-agents-')), 'agents.yaml');
 writeFileSync(
   file,
-  'agents: [{ id: agent-7, owner: alice, team: payments, contact: "#pay" }, { id: idle, owner: bob }]',
+  'agents: [{ id: agent-7, owner: alice, team: payments, group: payers, contact: "#pay" }, { id: idle, owner: bob }]',
 );
 let harness: Harness;
 beforeAll(async () => {
@@ -45,7 +45,7 @@ describe('postern agents', () => {
     await harness.call('/api/x');
     const shown = await told({ action: 'show', id: 'agent-7' });
     expect(shown.code).toBe(0);
-    expect(shown.stdout).toContain('registered   active, owner alice, team payments, contact #pay');
+    expect(shown.stdout).toContain('registered   active, owner alice, team payments, group payers, contact #pay');
     expect(shown.stdout).toContain(`key          ${harness.agentKey.jkt}`);
     const json = await told({ action: 'show', id: 'agent-7', json: true });
     expect(JSON.parse(json.stdout)).toMatchObject({ id: 'agent-7', registry: [{ owner: 'alice' }] });

@@ -18,8 +18,8 @@ export const known = 'GB33BUKB20201555555555';
 export const stranger = 'DE89370400440532013000';
 
 /** What the agent does all day. */
-export async function work(harness: Harness, clock: TestClock, rounds: number, claims = {}): Promise<void> {
-  for (let round = 0; round < rounds; round++) {
+export async function work(harness: Harness, clock: TestClock, rounds: number, claims = {}, from = 0): Promise<void> {
+  for (let round = from; round < from + rounds; round++) {
     pause(clock, round);
     const token = harness.mint({ claims });
     await harness.call('/api/mail', { token });
@@ -48,4 +48,33 @@ export function answerMail(harness: Harness, text: string): void {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.end(JSON.stringify(incoming.url === '/api/mail' ? { from: 'boss@corp.example', text } : { ok: true }));
   });
+}
+
+/** A harness whose calls go to `sidecar` with the tokens and proofs of `agent`. */
+export function asAgentOf(agent: Harness, sidecar: Harness): Harness {
+  return {
+    ...sidecar,
+    mint: agent.mint,
+    proofFor: agent.proofFor,
+    call: (target, options = {}) => {
+      const token = options.token ?? agent.mint();
+      return sidecar.call(target, { ...options, token, proof: agent.proofFor(target, token, options.method) });
+    },
+  };
+}
+
+/** A harness whose calls go to one after the other. */
+export function inTurn(one: Harness, other: Harness): Harness {
+  const made = new Map<string, Harness>();
+  let calls = 0;
+  return {
+    ...one,
+    call: async (target, options) => {
+      const at = calls++ % 2 === 0 ? one : other;
+      const answer = await at.call(target, options);
+      made.set(answer.decision, at);
+      return answer;
+    },
+    record: (decision) => (made.get(decision) ?? one).record(decision),
+  };
 }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } fro
 import { createTestClock } from '../support/clock.ts';
 import { startRedis, uniquePrefix } from '../support/redis-server.ts';
 import { type Harness, startSidecar } from '../support/sidecar.ts';
-import { answerMail, callsIn, drift, known, pay, route, rules, work } from './drift-habit.ts';
+import { answerMail, asAgentOf, callsIn, drift, known, pay, route, rules, work } from './drift-habit.ts';
 
 type Baseline = {
   readonly standing: string;
@@ -88,12 +88,21 @@ describe('behaviour on two sidecars of one Redis', () => {
     }
     expect((await one.call('/api/mail')).reason).toBe('drift_blocked');
     await expect.poll(async () => (await elsewhere.call('/api/mail')).reason).toBe('drift_blocked');
-    const { latest_alarms } = await look(one);
-    expect(latest_alarms[0]?.top[0]?.text).toContain('destination');
+    expect((await look(one)).latest_alarms[0]?.top[0]?.text).toContain('destination');
+    for (let call = 0; call < 50; call++) await one.call('/api/mail');
+    await expect.poll(async () => (await look(one)).quarantined).toBeGreaterThan(0);
+    const { latest_alarms, quarantined } = await look(one);
+    expect(latest_alarms).toHaveLength(5);
+    // One that has just begun knows what they knew: whom the agent is told to reach is in none of it.
+    const late = await open({ issuer: one.issuer.issuer });
+    onTestFinished(() => late.close());
+    await expect.poll(() => look(late)).toMatchObject({ standing: 'latched', quarantined, latest_alarms });
+    expect((await late.admin('GET', path)).text).not.toContain('ABNA');
 
     expect((await act(other, { action: 'unfreeze' }, 409)).standing).toBeUndefined();
     const confirmed = await act(other, { action: 'confirm-safe', reason: 'checked with finance' });
-    expect(confirmed).toMatchObject({ standing: 'learning', alarms: 0 });
+    expect(confirmed).toMatchObject({ standing: 'learning', alarms: 0, quarantined: 0, latest_alarms: [] });
+    await expect.poll(async () => (await look(late)).latest_alarms).toEqual([]);
     answerMail(one, 'Good morning.');
     expect((await elsewhere.call('/api/mail')).status).toBe(200);
     await expect.poll(async () => (await one.call('/api/mail')).status).toBe(200);
@@ -163,19 +172,6 @@ describe('behaviour on two sidecars of one Redis', () => {
     other = await open();
   });
 });
-
-/** A harness whose calls go to `sidecar` with the tokens and proofs of `agent`. */
-function asAgentOf(agent: Harness, sidecar: Harness): Harness {
-  return {
-    ...sidecar,
-    mint: agent.mint,
-    proofFor: agent.proofFor,
-    call: (target, options = {}) => {
-      const token = options.token ?? agent.mint();
-      return sidecar.call(target, { ...options, token, proof: agent.proofFor(target, token, options.method) });
-    },
-  };
-}
 
 describe('behaviour where Redis goes away', () => {
   it('is refused while it is away, and then judged by what is known here, which Redis gets back', async () => {

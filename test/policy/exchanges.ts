@@ -93,6 +93,7 @@ export function exchangeWith(asked: Asked = {}): Exchange {
       ...accessToken.agent,
       owner: null,
       team: null,
+      group: null,
       owners: [],
       registered: false,
       status: 'unknown',

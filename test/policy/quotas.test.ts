@@ -32,7 +32,7 @@ describe('the condition of a throttle rule', () => {
     ['request.method == "GET" && rate.calls_per_minute > 60 && "openid" in token.scopes', 60],
     ['agent.id == "agent-7" && (request.method == "GET" || has(token.acr)) && rate.calls_per_minute > 60', 60],
   ])('is a quota: %s', (when, limit) => {
-    expect(compiled(when).quota).toEqual({ meter: 'calls_per_minute', limit });
+    expect(compiled(when).quota).toEqual({ meter: 'calls_per_minute', limit, isAlways: !when.includes('&&') });
   });
 
   it.each([

@@ -1,7 +1,7 @@
 /** What every store of behaviour must do, whatever it is made of. Each adapter's own test runs this. */
 
-import { describe, expect, test } from 'vitest';
-import type { DriftStore } from '../../src/store/drift-port.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Channel, type DriftStore, toldCharsMax } from '../../src/store/drift-port.ts';
 
 const day = 86_400_000;
 /** Every value of an octet, so that none is lost or changed on the way. */
@@ -61,6 +61,62 @@ export function driftStoreContract(open: () => Promise<readonly [DriftStore, Dri
       await expect.poll(() => other.read('short')).toBeNull();
       expect(await other.has(['short', 'long', 'never'])).toEqual([false, true, false]);
       expect(await other.has([])).toEqual([]);
+    });
+  });
+
+  describe('a channel', () => {
+    /** A member of `name`, and what it has heard. */
+    function join(store: DriftStore, name: string) {
+      const heard: string[] = [];
+      const onTold = (text: string) => void (text !== '?' && heard.push(text));
+      const channel = store.join(name, { onTold, onFault: () => {} });
+      onTestFinished(() => channel.close());
+      return { ...channel, heard };
+    }
+
+    /** Asks until so many others hear it: members join in the background. */
+    const heardBy = (channel: Channel, others: number) =>
+      expect.poll(() => channel.tell('?'), { timeout: 10_000 }).toBe(others);
+
+    test('carries what one tells to all others, as it was told, and not back', async () => {
+      const [store, other] = await open();
+      const [one, two, three] = [join(store, 'c'), join(other, 'c'), join(other, 'c')];
+      await Promise.all([heardBy(one, 2), heardBy(two, 2), heardBy(three, 2)]);
+      const text = '["ä\u0000\\n", 1]';
+      expect(await one.tell(text)).toBe(2);
+      await expect.poll(() => [two.heard, three.heard]).toEqual([[text], [text]]);
+      // What was told first has come first, so that nothing of one's own is on its way any more.
+      await two.tell('last');
+      await expect.poll(() => one.heard).toEqual(['last']);
+    });
+
+    test('is another by another name, and knows where nobody else is', async () => {
+      const [store, other] = await open();
+      const [one, two, apart] = [join(store, 'c'), join(other, 'c'), join(other, 'd')];
+      await heardBy(one, 1);
+      await heardBy(apart, 0);
+      await one.tell('x');
+      await expect.poll(() => two.heard).toEqual(['x']);
+      expect(apart.heard).toEqual([]);
+    });
+
+    test('has a member until that leaves', async () => {
+      const [store, other] = await open();
+      const [one, two] = [join(store, 'c'), join(other, 'c')];
+      await heardBy(one, 1);
+      two.close();
+      await heardBy(one, 0);
+      expect(await one.tell('x')).toBe(0);
+      expect(two.heard).toEqual([]);
+    });
+
+    test('does not carry what is longer than it may be', async () => {
+      const [store, other] = await open();
+      const [one, two] = [join(store, 'c'), join(other, 'c')];
+      await heardBy(one, 1);
+      expect(await one.tell('y'.repeat(toldCharsMax + 1))).toBe(0);
+      expect(await one.tell('y'.repeat(toldCharsMax))).toBe(1);
+      await expect.poll(() => two.heard.map(({ length }) => length)).toEqual([toldCharsMax]);
     });
   });
 }

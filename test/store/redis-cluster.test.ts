@@ -4,6 +4,7 @@ import { clusterSlot, readClusterNodes } from '../../src/store/redis-primary.ts'
 import { keysUnder } from '../../src/store/scripts.ts';
 import { type RedisServer, uniquePrefix } from '../support/redis-server.ts';
 import { type Cluster, startCluster, using } from '../support/redis-topologies.ts';
+import { driftStoreContract } from './drift.contract.ts';
 import { faultCode, openAt, serve, usable, waitMs } from './redis-under-test.ts';
 import { proof, request, revocation } from './samples.ts';
 import { storeContract } from './store.contract.ts';
@@ -30,6 +31,17 @@ describe('the Redis store on a cluster of six nodes', () => {
       clients: [await open(cluster.addresses), await open(cluster.addresses.slice(1, 2))],
       eventually: (probe) => vi.waitFor(async () => expect(await probe()).toBe(true), waitMs),
     };
+  });
+});
+
+describe('behaviour on a cluster of six nodes', () => {
+  driftStoreContract(async () => {
+    const prefix = uniquePrefix();
+    const stores = [0, 1].map(() => openAt({ cluster: cluster.addresses, prefix, timeoutMs: 5000 }));
+    await Promise.all(stores.map(usable));
+    const [one, other] = stores.map(({ drift }) => drift);
+    if (one === undefined || other === undefined) throw new Error('two stores were opened');
+    return [one, other];
   });
 });
 
@@ -83,6 +95,33 @@ describe('the node of our keys', () => {
       async () => expect(await store.check(request({ handles: ['h'] }))).toMatchObject({ revokedIndex: 0 }),
       waitMs,
     );
+  });
+
+  test('carries channels, on to the node that takes over', async () => {
+    const prefix = uniquePrefix();
+    const heard: string[] = [];
+    const stores = [0, 1].map(() => openAt({ cluster: cluster.addresses, prefix, timeoutMs: 2000 }));
+    await Promise.all(stores.map(usable));
+    const channels = stores.map(({ drift }) =>
+      drift.join('c', { onTold: (text) => heard.push(text), onFault: () => {} }),
+    );
+    const tellEach = async () => {
+      for (const channel of channels) expect(await channel.tell('?')).toBe(1);
+    };
+    await vi.waitFor(tellEach, waitMs);
+    const { replica } = await cluster.shard(firstReplica());
+    if (replica === null) throw new Error('our primary has no replica');
+    await using(replica, (redis) => redis.call('CLUSTER', 'FAILOVER'));
+    await vi.waitFor(async () => expect((await cluster.shard(replica)).primary.port).toBe(replica.port), waitMs);
+    // Whoever writes finds out, and the channel goes where that goes.
+    await vi.waitFor(async () => {
+      for (const store of stores) await store.check(request());
+      const clients = await using(replica, (redis) => redis.call('CLIENT', 'LIST', 'TYPE', 'pubsub'));
+      expect(String(clients).trim().split('\n')).toHaveLength(2);
+    }, waitMs);
+    await vi.waitFor(tellEach, waitMs);
+    await channels[0]?.tell('found');
+    await vi.waitFor(() => expect(heard.filter((text) => text === 'found')).toHaveLength(1), waitMs);
   });
 
   test('is replaced by its replica when it dies, which then knows every revocation and proof', async () => {

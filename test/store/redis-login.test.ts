@@ -7,8 +7,10 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { createRedisStore } from '../../src/store/redis.ts';
 import { createRedisAgents } from '../../src/store/redis-agents.ts';
 import { createRedisConnection } from '../../src/store/redis-connection.ts';
+import { createRedisDrift } from '../../src/store/redis-drift.ts';
 import { type RedisServer, startRedis, uniquePrefix } from '../support/redis-server.ts';
 import { agentStoreContract } from './agents.contract.ts';
+import { driftStoreContract } from './drift.contract.ts';
 import { faultCode, open, recorder, serve, usable, waitMs } from './redis-under-test.ts';
 import { proof, request } from './samples.ts';
 import { storeContract } from './store.contract.ts';
@@ -120,6 +122,7 @@ describe('the user of the README', () => {
     const words = rule
       .replaceAll('\\\n', ' ')
       .replace('~postern:*', '~test:*')
+      .replace('&postern:*', '&test:*')
       .split(/\s+/)
       .filter((word) => word !== '');
     const admin = new Redis(server.url);
@@ -158,6 +161,19 @@ describe('the user of the README', () => {
     });
   });
 
+  describe('may keep and tell how agents behave', () => {
+    driftStoreContract(async () => {
+      const prefix = uniquePrefix();
+      const opened = async () => {
+        const connection = createRedisConnection({ url, timeoutMs: 5000 });
+        onTestFinished(() => connection.close());
+        await connection.whenUp();
+        return createRedisDrift(connection, prefix);
+      };
+      return [await opened(), await opened()];
+    });
+  });
+
   test('may see all that is looked at on connecting', async () => {
     const { lines, logger } = recorder();
     // The clock is off, so that there is something to wait for.
@@ -175,6 +191,8 @@ describe('the user of the README', () => {
     [['ACL', 'LIST']],
     [['SHUTDOWN', 'NOSAVE']],
     [['PUBLISH', 'channel', 'x']],
+    [['SUBSCRIBE', 'channel']],
+    [['PSUBSCRIBE', '*']],
     [['SCRIPT', 'FLUSH']],
   ])('may not run %j', async ([command = '', ...rest]) => {
     const redis = new Redis(url);

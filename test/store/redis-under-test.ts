@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import { expect, onTestFinished, vi } from 'vitest';
 import { Fault, StoreFault } from '../../src/errors.ts';
 import type { Store } from '../../src/store/port.ts';
-import { createRedisStore, type RedisStoreOptions } from '../../src/store/redis.ts';
+import { createRedisStore, type RedisStore, type RedisStoreOptions } from '../../src/store/redis.ts';
 import { type RedisServer, type RedisServerOptions, startRedis, uniquePrefix } from '../support/redis-server.ts';
 
 /** How long a test waits for what takes a reconnect or two. */
@@ -22,7 +22,7 @@ export function open(url: string, options: Partial<RedisStoreOptions> = {}): Sto
 }
 
 /** Where there is no one URL. */
-export function openAt(options: Partial<RedisStoreOptions>): Store {
+export function openAt(options: Partial<RedisStoreOptions>): RedisStore {
   const store = createRedisStore({ prefix: uniquePrefix(), timeoutMs: 2000, ...options });
   onTestFinished(() => store.close());
   return store;

@@ -90,9 +90,11 @@ export function createLearnedActions({
       const { method, segments } = parse(operation);
       // What is not there is no action of its own, or an agent that guesses would fill its own baseline with guesses.
       if (status === 404 || status === 405 || status === 410) return `${method} {unmatched}`;
+      const action = actionOf(route, operation);
       const isOk = status >= 200 && status < 300;
-      if (isOk && !remember(`${route} ${method}`, segments, agent)) return `${method} {*}`;
-      return actionOf(route, operation);
+      const key = `${route} ${method}`;
+      if (!isOk || isKnown(seenByKey.get(key), action.slice(method.length + 1), agent)) return action;
+      return remember(key, segments, agent) ? actionOf(route, operation) : `${method} {*}`;
     },
     variables: () => [...variables],
     adopt(others) {
@@ -114,6 +116,16 @@ function parse(operation: string): { method: string; segments: readonly string[]
 }
 
 const newSeen = (): Seen => ({ fresh: new Map(), firsts: new Map(), settled: new Set(), names: new Map() });
+
+/** Whether the agent has seen this very path before, and so every prefix of it: then there is nothing to be learned. */
+function isKnown(seen: Seen | undefined, path: string, agent: string): boolean {
+  if (seen === undefined || seen.settled.has(path)) return seen !== undefined;
+  const agents = seen.fresh.get(path);
+  if (agents?.includes(agent) !== true) return false;
+  seen.fresh.delete(path);
+  seen.fresh.set(path, agents);
+  return true;
+}
 
 /** Notes that the agent has seen the prefix, whose last name stands at the place. False where there is no room. */
 function see(seen: Seen, place: string, prefix: string, agent: string): boolean {

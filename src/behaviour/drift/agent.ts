@@ -1,6 +1,7 @@
 /** One agent in this process: its baseline, what is not yet learned, and what is too young to be shared. */
 
 import { type Baseline, createBaseline, createDelta } from './baseline.ts';
+import type { PeerGroup } from './peer-group.ts';
 import { createRecent, type Recent } from './recent.ts';
 import {
   clearWaitingDestinations,
@@ -48,15 +49,19 @@ export type Agent = {
   delta: Baseline | null;
   /** What was done while latched, kept apart until a person has spoken. */
   quarantine: Baseline | null;
+  /** The part of it that the store does not have yet; null where there is none, or no replica waits for it. */
+  quarantineDelta: Baseline | null;
   /** What other replicas told of requests that the store may not know yet; null where there are none to tell. */
   readonly heard: Recent | null;
   readonly batch: Batch;
+  /** Of its latest request; null where nobody says of which group it is. */
+  group: PeerGroup | null;
   /** Evidence of the last few requests, by exponentially weighted mean. */
   actionSurprise: number;
   sequenceSurprise: number;
   /** Evidence of the last ten requests or so that someone else is at work. */
   lean: number;
-  /** Requests a minute, by exponentially weighted count. */
+  /** Requests a minute, by exponentially weighted count; refused ones count more. */
   rate: number;
   rateAtMs: number;
 };
@@ -67,6 +72,7 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
     view,
     delta: isShared ? createDelta(view) : null,
     quarantine: null,
+    quarantineDelta: null,
     heard: isShared ? createRecent() : null,
     batch: {
       length: 0,
@@ -83,6 +89,7 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
       marks: new Uint8Array(batchSize),
       destinations: createWaitingDestinations(),
     },
+    group: null,
     actionSurprise: 0,
     sequenceSurprise: 0,
     lean: 0,

@@ -50,6 +50,10 @@ export type Baseline = {
   newWeight: number;
   contributed: number;
   calibrated: number;
+  /** The key of the group it is of, 0 for none; when that was last said; and the units given to that group. */
+  group: number;
+  groupAtMs: number;
+  groupGiven: number;
   /** Recent requests with a destination; with a new one; with one never met in any way; with one from a response. */
   named: number;
   fresh: number;
@@ -81,6 +85,9 @@ export function createBaseline(): Baseline {
     newWeight: 0,
     contributed: 0,
     calibrated: 0,
+    group: 0,
+    groupAtMs: 0,
+    groupGiven: 0,
     named: 0,
     fresh: 0,
     strange: 0,
@@ -112,6 +119,7 @@ export function mergeBaseline(into: Baseline, from: Baseline): void {
   into.newWeight += from.newWeight;
   into.contributed += from.contributed;
   into.calibrated += from.calibrated;
+  mergeGroup(into, from);
   into.named += from.named;
   into.fresh += from.fresh;
   into.strange += from.strange;
@@ -127,6 +135,18 @@ export function mergeBaseline(into: Baseline, from: Baseline): void {
   uniteDestinations(into.destinations, from.destinations);
   uniteDestinations(into.shown, from.shown);
   uniteRecent(into.recent, from.recent);
+}
+
+/** The group that was said last holds, and with it what was given to that one. */
+function mergeGroup(into: Baseline, from: Baseline): void {
+  if (into.group === from.group) {
+    into.groupGiven += from.groupGiven;
+    into.groupAtMs = Math.max(into.groupAtMs, from.groupAtMs);
+  } else if ((from.groupAtMs - into.groupAtMs || from.group - into.group) > 0) {
+    into.group = from.group;
+    into.groupAtMs = from.groupAtMs;
+    into.groupGiven = from.groupGiven;
+  }
 }
 
 export function setStanding(baseline: Baseline, standing: Standing, atMs: number): void {
@@ -159,7 +179,7 @@ export function ageBaseline(baseline: Baseline, delta: Baseline | null, nowMs: n
   }
 }
 
-/** Empties a baseline, but keeps its epochs, generation and standing: it goes on as the delta of the same model. */
+/** Empties a baseline, but keeps epochs, generation, group and standing: it goes on as the delta of the same model. */
 export function clearBaseline(baseline: Baseline): void {
   baseline.firstAtMs = 0;
   baseline.lastAtMs = 0;
@@ -168,6 +188,7 @@ export function clearBaseline(baseline: Baseline): void {
   baseline.newWeight = 0;
   baseline.contributed = 0;
   baseline.calibrated = 0;
+  baseline.groupGiven = 0;
   baseline.named = 0;
   baseline.fresh = 0;
   baseline.strange = 0;
@@ -182,12 +203,14 @@ export function clearBaseline(baseline: Baseline): void {
   clearRecent(baseline.recent);
 }
 
-/** An empty baseline of the same epochs and generation, to learn into what will be merged. */
+/** An empty baseline of the same epochs, generation and group, to learn into what will be merged. */
 export function createDelta(of: Baseline): Baseline {
   const delta = createBaseline();
   delta.epoch = of.epoch;
   delta.epochAtMs = of.epochAtMs;
   delta.calibrationEpoch = of.calibrationEpoch;
+  delta.group = of.group;
+  delta.groupAtMs = of.groupAtMs;
   copyGenerations(delta.destinations, of.destinations);
   copyGenerations(delta.shown, of.shown);
   setStanding(delta, of.standing, of.standingAtMs);

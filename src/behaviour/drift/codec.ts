@@ -4,7 +4,7 @@ import { type ActionTable, actionsMax, slotForAction } from './action-table.ts';
 import { type Baseline, createBaseline, standings } from './baseline.ts';
 import { type DestinationMemory, generationWords } from './destination-memory.ts';
 import { openReader, openWriter, type Reader, type Writer } from './packed.ts';
-import { addRecent, recentEntries, recentMax } from './recent.ts';
+import { addRecent, inOrder, recentEntries, recentMax } from './recent.ts';
 
 const magic = 0x50_44_42;
 /** Raised when the layout, or the meaning of a number in it, changes: older bytes are then refused, not misread. */
@@ -31,7 +31,7 @@ export function encodeBaseline(baseline: Baseline): Uint8Array {
   writer.cells(baseline.fields.fresh);
   writeMemory(writer, baseline.destinations);
   writeMemory(writer, baseline.shown);
-  const entries = recentEntries(baseline.recent);
+  const entries = recentEntries(baseline.recent).sort(inOrder);
   writer.number(entries.length);
   let before = 0;
   for (const { atMs, encoded } of entries) {
@@ -82,6 +82,9 @@ const numbers = [
   ['newWeight', 2 ** 48],
   ['contributed', 2 ** 48],
   ['calibrated', 2 ** 48],
+  ['group', countMax],
+  ['groupAtMs', timeMax],
+  ['groupGiven', 2 ** 48],
   ['named', countMax],
   ['fresh', countMax],
   ['strange', countMax],

@@ -4,19 +4,22 @@ import { type Agent, clearBatch } from './agent.ts';
 import { type Baseline, clearBaseline, createBaseline, createDelta, mergeBaseline } from './baseline.ts';
 import { type Explanation, explain } from './explain.ts';
 import type { Fleet } from './fleet.ts';
-import { hear, type Notice } from './hear.ts';
-import { judge } from './judge.ts';
+import { hear, hearShown, type Notice, type Shown } from './hear.ts';
+import { countRefusal, judge } from './judge.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
 import { createActionHash } from './keyed-hash.ts';
 import { learn, learnBatch, learnShown, type Outcome, setAgentStanding } from './learn.ts';
+import type { PeerGroup } from './peer-group.ts';
 import { clearRecent, uniteRecent } from './recent.ts';
-import type { Shown } from './response-scan.ts';
+import type { Findings } from './response-scan.ts';
 import { createSessions, noteResponse, noteWords } from './sessions.ts';
 
 export type DriftOptions = {
   /** Keys the hashes of actions; replicas and restarts need the same. */
   readonly secret: Uint8Array;
   readonly fleet: Fleet;
+  /** The group of a name; without it there are no groups. */
+  readonly groupOf?: (name: string) => PeerGroup;
   readonly settings?: Partial<Settings>;
   readonly sessionsMax?: number;
   /** Whether what agents learn is given to the fleet too; true where left out. */
@@ -30,6 +33,8 @@ export type DriftEvent = {
   readonly session: string | null;
   readonly atMs: number;
   readonly destinations: readonly Destination[];
+  /** The group of agents that its agent is of; null or absent for none. */
+  readonly group?: string | null;
 };
 
 export const defaultSettings: Settings = {
@@ -47,13 +52,25 @@ export type Drift = {
   readonly judge: (agent: Agent, event: DriftEvent) => Judgement;
   /** Notes what became of a judged request. `action` is what is to be learned of it, where that is another. */
   readonly learn: (agent: Agent, judgement: Judgement, outcome: Outcome, action?: string) => void;
+  /** Notes that a judged request was refused, here or by the API: the rate of the next ones is higher for it. */
+  readonly noteRefusal: (agent: Agent) => void;
   /** Notes what a response to `action` showed. */
-  readonly seenInResponse: (agent: Agent, session: string | null, action: string, shown: Shown, nowMs: number) => void;
+  readonly seenInResponse: (
+    agent: Agent,
+    session: string | null,
+    action: string,
+    findings: Findings,
+    nowMs: number,
+  ) => void;
   /**
    * Takes in what other replicas judged of this agent, oldest first, before the next request is judged here: only then
    * are order, batches and sustained evidence those that a single replica would have had.
    */
   readonly hear: (agent: Agent, notices: readonly Notice[]) => void;
+  /** Takes in what responses to other replicas have shown. */
+  readonly hearShown: (agent: Agent, shown: Shown) => void;
+  /** The hash of an action, under the secret. */
+  readonly hashOf: (action: string) => number;
   /** Why a request scored as it did. */
   readonly explain: (agent: Agent, judgement: Judgement) => Explanation;
   /** The action that a hash stands for, as far as it has been met or recalled. */
@@ -64,18 +81,22 @@ export type Drift = {
 };
 
 export function createDrift(options: DriftOptions): Drift {
-  const { secret, fleet } = options;
+  const { secret, fleet, groupOf } = options;
   const learnedFleet = options.learnsFleet === false ? null : fleet;
   const settings = { ...defaultSettings, ...options.settings };
   const sessions = createSessions(options.sessionsMax ?? sessionsMaxDefault);
   const actions = createActionHash(secret);
   return {
-    judge: (agent, { action, session, atMs, destinations }) =>
-      judge(agent, sessions.get(agent.id, session, atMs), fleet, settings, actions.of(action), destinations, atMs),
+    judge: (agent, { action, session, atMs, destinations, group }) => {
+      agent.group = groupOf === undefined || group === undefined || group === null ? null : groupOf(group);
+      const found = sessions.get(agent.id, session, atMs);
+      return judge(agent, found, fleet, settings, actions.of(action), destinations, atMs);
+    },
     learn: (agent, judgement, outcome, action) => {
       const learned = action === undefined ? judgement : { ...judgement, action: actions.of(action) };
       learn(agent, learnedFleet, settings, learned, outcome);
     },
+    noteRefusal: countRefusal,
     seenInResponse: (agent, session, action, { hashes, words }, nowMs) => {
       if (hashes.length === 0 && words === null) return;
       const held = sessions.get(agent.id, session, nowMs);
@@ -88,7 +109,9 @@ export function createDrift(options: DriftOptions): Drift {
         hear(agent, sessions.get(agent.id, notice.session, notice.atMs), learnedFleet, notice);
       }
     },
-    explain: (agent, judgement) => explain(agent, judgement, actions.nameOf),
+    hearShown: (agent, shown) => hearShown(sessions.get(agent.id, shown.session, shown.atMs), shown),
+    hashOf: actions.of,
+    explain: (agent, judgement) => explain(agent, judgement, fleet, actions.nameOf),
     nameOf: actions.nameOf,
     actionNames: actions.names,
     recallNames: (names) => {
@@ -120,28 +143,57 @@ export function returnDelta(agent: Agent, delta: Baseline): void {
   mergeBaseline(agent.delta, delta);
 }
 
-/** Goes on from the baseline that the store holds now, and from what was learned here after the delta it includes. */
-export function adopt(agent: Agent, stored: Baseline): void {
+/** What went into quarantine since the last call, to be merged into the stored one; null where nothing did. */
+export function takeQuarantine(agent: Agent): Baseline | null {
+  const { quarantineDelta } = agent;
+  agent.quarantineDelta = null;
+  return quarantineDelta;
+}
+
+export function returnQuarantine(agent: Agent, delta: Baseline): void {
+  agent.quarantineDelta = unite(delta, agent.quarantineDelta);
+}
+
+/**
+ * Goes on from the baseline and the quarantine that the store holds now, and from what was learned or held here after
+ * the deltas they include.
+ */
+export function adopt(agent: Agent, stored: Baseline, quarantine: Baseline | null = null): void {
   if (agent.delta !== null) mergeBaseline(stored, agent.delta);
   if (agent.heard !== null) uniteRecent(stored.recent, agent.heard);
   agent.view = stored;
+  agent.quarantine = unite(quarantine, agent.quarantineDelta);
 }
 
-/** A person found the agent's conduct right: what waited in quarantine is learned, and learning goes on. */
-export function confirmSafe(agent: Agent, nowMs: number): void {
-  if (agent.quarantine !== null) {
-    if (agent.delta !== null) mergeBaseline(agent.delta, agent.quarantine);
-    mergeBaseline(agent.view, agent.quarantine);
-    agent.quarantine = null;
-  }
+/** The sum of both, in the first where there is one; never the second itself. */
+export function unite(into: Baseline | null, from: Baseline | null): Baseline | null {
+  if (from === null) return into;
+  const sum = into ?? createDelta(from);
+  mergeBaseline(sum, from);
+  return sum;
+}
+
+/**
+ * A person found the agent's conduct right: what waited in quarantine is learned, and learning goes on. `waiting` is the
+ * part that is to be learned here: all of it, or what the store does not have where another replica learns the rest.
+ */
+export function confirmSafe(agent: Agent, nowMs: number, waiting = agent.quarantine): void {
+  if (waiting !== null) mergeBaseline(agent.view, waiting);
+  if (agent.delta !== null && agent.quarantineDelta !== null) mergeBaseline(agent.delta, agent.quarantineDelta);
+  clearQuarantine(agent);
   setAgentStanding(agent, 'learning', nowMs);
 }
 
 /** A person found the agent compromised: what waited is dropped, and learning goes on from before. */
 export function confirmCompromise(agent: Agent, nowMs: number): void {
-  agent.quarantine = null;
+  clearQuarantine(agent);
   clearBatch(agent.batch);
   setAgentStanding(agent, 'learning', nowMs);
+}
+
+function clearQuarantine(agent: Agent): void {
+  agent.quarantine = null;
+  agent.quarantineDelta = null;
 }
 
 /** Nothing is learned until the agent is unfrozen; it is judged as before. */
@@ -156,7 +208,7 @@ export function unfreeze(agent: Agent, nowMs: number): void {
 /** Forgets everything about an agent, in this process; the stored baseline is the caller's to replace. */
 export function reset(agent: Agent, baseline: Baseline = createBaseline()): void {
   agent.view = baseline;
-  agent.quarantine = null;
+  clearQuarantine(agent);
   clearBatch(agent.batch);
   if (agent.delta !== null) clearBaseline(agent.delta);
   if (agent.heard !== null) clearRecent(agent.heard);

@@ -3,19 +3,22 @@
 import { findAction, slotCount } from './action-table.ts';
 import type { Agent } from './agent.ts';
 import { unit } from './baseline.ts';
+import { type Fleet, peersMin } from './fleet.ts';
+import { usedAmongPeers } from './judge.ts';
 import { freshShareOf } from './judge-destinations.ts';
 import type { Judgement } from './judgement.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
+import { groupToCompare } from './peer-group.ts';
 import { start } from './sessions.ts';
 
 /** How well the agent knows what it did. */
 export type Familiarity = 'UNSEEN' | 'RARE' | 'INFREQUENT' | 'FREQUENT';
 
 export type Reason = {
-  readonly feature: 'destination' | 'sequence' | 'action' | 'rate';
+  readonly feature: 'destination' | 'sequence' | 'action' | 'rate' | 'peers';
   readonly action: string;
   readonly seen: Familiarity;
-  /** This feature's part of all the evidence. */
+  /** This feature's part of the evidence that makes the score; 0 of peers, which are no part of it. */
   readonly share: number;
   /** The keyed hash of a destination and the field it stood in. */
   readonly value?: string;
@@ -44,7 +47,12 @@ export type Explanation = {
 const usualMax = 3;
 const unnamed = 'an action whose name is no longer held';
 
-export function explain(agent: Agent, judgement: Judgement, nameOf: (hash: number) => string | undefined): Explanation {
+export function explain(
+  agent: Agent,
+  judgement: Judgement,
+  fleet: Fleet,
+  nameOf: (hash: number) => string | undefined,
+): Explanation {
   const evidence = [
     judgement.destinationEvidence,
     judgement.sequenceEvidence,
@@ -68,7 +76,10 @@ export function explain(agent: Agent, judgement: Judgement, nameOf: (hash: numbe
     ready: judgement.ready,
     alarms: judgement.alarms,
     standing: agent.view.standing,
-    top: reasons.filter((reason) => reason.share > 0).sort((left, right) => right.share - left.share),
+    top: [
+      ...reasons.filter((reason) => reason.share > 0).sort((left, right) => right.share - left.share),
+      ...peersReasons(agent, judgement, fleet, name),
+    ],
   };
 }
 
@@ -115,10 +126,28 @@ function actionReason(agent: Agent, judgement: Judgement, name: (hash: number) =
   return { feature: 'action', action, seen, share, text: `${action} is ${seen.toLowerCase()} for this agent` };
 }
 
+/** That no peer does this says something of what the agent seldom does, or of an agent in warm-up. */
+function peersReasons(
+  agent: Agent,
+  { action, peers, ready }: Judgement,
+  fleet: Fleet,
+  name: (hash: number) => string,
+): readonly Reason[] {
+  const { view } = agent;
+  const slot = findAction(view.actions, action);
+  const seen = familiarity(slot === -1 ? 0 : (view.actions.counts[slot] ?? 0), view.weight);
+  if (peers < peersMin || (seen === 'FREQUENT' && ready)) return [];
+  const group = groupToCompare(agent);
+  if (usedAmongPeers(view, fleet, group, action) > 0) return [];
+  const others = group === null ? `the ${peers} other agents` : `the ${peers} other agents in group ${group.name}`;
+  return [{ feature: 'peers', action: name(action), seen, share: 0, text: `none of ${others} does ${name(action)}` }];
+}
+
 function rateReason(judgement: Judgement, name: (hash: number) => string, share: number): Reason {
   const action = name(judgement.action);
   const hour = String(judgement.hour).padStart(2, '0');
-  const text = `calls come faster than usual at ${hour}:00 UTC, by ${judgement.rateValue.toFixed(1)} deviations`;
+  const excess = `by ${judgement.rateValue.toFixed(1)} deviations`;
+  const text = `calls come faster than usual at ${hour}:00 UTC, or more of them are refused, ${excess}`;
   return { feature: 'rate', action, seen: 'RARE', share, text };
 }
 

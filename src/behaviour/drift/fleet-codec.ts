@@ -1,6 +1,6 @@
-/** The fleet, or a delta of it, as bytes for the store. */
+/** The fleet, or a group, as bytes for the store. */
 
-import { createFleet, type Fleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
 import { openReader, openWriter } from './packed.ts';
 
 const magic = 0x50_44_46;
@@ -15,12 +15,11 @@ export function encodeFleet(fleet: Fleet): Uint8Array {
   return writer.end();
 }
 
-/** Null for bytes that are no fleet of this version, whatever they are. */
-export function decodeFleet(bytes: Uint8Array): Fleet | null {
+/** Reads into an empty fleet of the size that was written. Null for bytes that are none of this version. */
+export function decodeFleet(bytes: Uint8Array, fleet: Fleet): Fleet | null {
   if (bytes.length > fleetBytesMax) return null;
   const reader = openReader(bytes);
   if (reader.number(magic) !== magic || reader.number(formatVersion) !== formatVersion) return null;
-  const fleet = createFleet();
   fleet.weight = reader.number(2 ** 48);
   fleet.peers = reader.number(2 ** 32);
   reader.cells(fleet.counts);

@@ -3,17 +3,17 @@
 import { findAction } from './action-table.ts';
 import { type Agent, countWaiting, countWaitingPairs } from './agent.ts';
 import { type Baseline, hourCount, unit } from './baseline.ts';
-import { catalogueSize, type Fleet, peersOf, shareAmongPeers, usersAmongPeers } from './fleet.ts';
+import { catalogueSize, type Fleet, peersMin, peersOf, shareAmongPeers, usersAmongPeers } from './fleet.ts';
 import { scales, tailShare } from './histogram.ts';
 import { judgeDestinations, noDestination } from './judge-destinations.ts';
 import type { Destination, Judgement, Settings } from './judgement.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
+import { commonInGroup, groupToCompare, type PeerGroup, peersInGroup, shareInGroup } from './peer-group.ts';
 import { addRecent, encodeEvidence, meanEvidence, recentEntries } from './recent.ts';
 import type { Session } from './sessions.ts';
 
 /** Below this many requests there is nothing to be compared with: scores are 0. */
 export const calibratedSamplesMin = 200;
-export const peersMin = 10;
 /** Requests of the catalogue's chance that every agent starts with. */
 const prior = 20;
 /** Share of the pair in the evidence that is compared with peers. */
@@ -25,6 +25,8 @@ const ledDestination = 0.9;
 /** Half-life of ten requests. */
 export const leanWeight = 0.067;
 const rateDecayMs = 60_000;
+/** A refused call counts as four: who tries what it may not, or what is not there, seldom tries it once. */
+const refusedMore = 3;
 export const rateSteps = 8;
 /** The sustained evidence, in nats a request, that is as likely an intruder's as the agent's own. */
 const sustainedMiddle = 0;
@@ -46,7 +48,9 @@ export function judge(
   session.previous = action;
   session.lastAtMs = atMs;
 
-  const { isKnown, evidence } = judgeConduct(agent, fleet, previous, action);
+  const group = groupToCompare(agent);
+  const ready = view.samples >= settings.readySamples && atMs - view.firstAtMs >= settings.readyAfterMs;
+  const { isKnown, evidence } = judgeConduct(agent, fleet, group, ready, previous, action);
   agent.lean += leanWeight * (evidence - agent.lean);
 
   const named =
@@ -68,17 +72,16 @@ export function judge(
   const cap = 1 - 1 / (samples + 1);
   const calibratedCap = samples < calibratedSamplesMin ? 0 : cap;
   const score = Math.min(calibratedCap, 1 - tailShare(view.histograms, scales.combined, combinedValue, unit));
-  const ready = samples >= settings.readySamples && atMs - view.firstAtMs >= settings.readyAfterMs;
   // Whom a response has just named, and the agent as good as never reaches, is what a hijacked one is told to reach.
   const isLed = named.shownBy !== 0 && 1 - named.share > ledDestination;
   const isAlarm = ready && (score >= settings.alarmScore || isLed);
   addRecent(view.recent, atMs, encodeEvidence(evidence, isAlarm));
   if (agent.delta !== null) addRecent(agent.delta.recent, atMs, encodeEvidence(evidence, isAlarm));
   const sustainedValue = meanEvidence(view.recent);
-  const peers = peersOf(fleet, view);
+  const peers = group === null ? peersOf(fleet, view) : peersInGroup(group, view);
   return {
     score,
-    novelty: isKnown ? 0 : Math.min(cap, noveltyOf(view, fleet, action)),
+    novelty: isKnown ? 0 : Math.min(cap, noveltyOf(view, usedAmongPeers(view, fleet, group, action), peers)),
     sequence: Math.min(calibratedCap, 1 - sequenceShare),
     destination: Math.min(cap, 1 - named.share * (named.isStrange ? named.taintShare : 1)),
     tainted: named.shownBy !== 0,
@@ -124,7 +127,14 @@ type Conduct = {
 };
 
 /** How surprising the action is, alone and after the one before: to the agent itself, and beside its peers. */
-function judgeConduct(agent: Agent, fleet: Fleet, previous: number, action: number): Conduct {
+function judgeConduct(
+  agent: Agent,
+  fleet: Fleet,
+  group: PeerGroup | null,
+  ready: boolean,
+  previous: number,
+  action: number,
+): Conduct {
   const { view, batch } = agent;
   // What an action costs to expect, by what was learned and by what still waits to be.
   const slot = findAction(view.actions, action);
@@ -148,10 +158,15 @@ function judgeConduct(agent: Agent, fleet: Fleet, previous: number, action: numb
   agent.sequenceSurprise += (1 - surpriseDecay) * (-Math.log(pairChance) - agent.sequenceSurprise);
 
   // The same of what was learned alone, against the peers: an intruder's waiting requests must not excuse each other.
-  const peerChance = shareAmongPeers(fleet, action, learned * unit, view);
-  const ownChance = (learned + prior * peerChance) / (total + prior);
-  const ownPairChance = backOff(pairLearned, previousCount, followers, ownChance);
-  const evidence = Math.log(peerChance) - (1 - pairShare) * Math.log(ownChance) - pairShare * Math.log(ownPairChance);
+  const among = shareAmongPeers(fleet, action, learned * unit, view);
+  // An agent of a group starts as one of it; an intruder comes from the group as likely as from among all agents.
+  const expected = group === null ? among : shareInGroup(group, action, learned * unit, view, among);
+  const ofStranger = group === null ? among : (expected + among) / 2;
+  // In warm-up its own past says nothing for it: that may have been an intruder's from the first call on.
+  const isByGroup = group !== null && !ready;
+  const ownChance = isByGroup ? expected : (learned + prior * expected) / (total + prior);
+  const ownPairChance = isByGroup ? expected : backOff(pairLearned, previousCount, followers, ownChance);
+  const evidence = Math.log(ofStranger) - (1 - pairShare) * Math.log(ownChance) - pairShare * Math.log(ownPairChance);
   return { isKnown: learned + waiting > 0, evidence };
 }
 
@@ -172,15 +187,27 @@ function backOff(pairCount: number, previousCount: number, followers: number, fa
 }
 
 /** How seldom this agent does something new; nearer to 1 where none of its peers does it. */
-function noveltyOf(view: Baseline, fleet: Fleet, action: number): number {
+function noveltyOf(view: Baseline, used: number, peers: number): number {
   const share = (view.newWeight + unit) / (view.weight + 2 * unit);
-  return 1 - share * (0.5 + 0.5 * usersAmongPeers(fleet, action, view));
+  return 1 - share * ((used * peers + 1) / (peers + 2));
+}
+
+/** How usual an action is among the agents that this one is compared with: 0 where none of them takes it. */
+export function usedAmongPeers(view: Baseline, fleet: Fleet, group: PeerGroup | null, action: number): number {
+  if (group === null) return usersAmongPeers(fleet, action, view);
+  const slot = findAction(view.actions, action);
+  return commonInGroup(group, action, slot === -1 ? 0 : (view.actions.counts[slot] ?? 0), view);
 }
 
 export function countRate(agent: Agent, atMs: number): void {
   const elapsed = Math.max(0, atMs - agent.rateAtMs);
   agent.rate = agent.rate * Math.exp(-elapsed / rateDecayMs) + 1;
   agent.rateAtMs = atMs;
+}
+
+/** Notes that the agent's latest call came to nothing by its own doing. */
+export function countRefusal(agent: Agent): void {
+  agent.rate += refusedMore;
 }
 
 /** The rate's logarithm, beside its own at this hour of the day, or at any where this hour is little known. */

@@ -39,7 +39,7 @@ export type Scores = {
   readonly tainted: boolean;
   readonly rate: number;
   readonly sustained: number;
-  /** Agents `sustained` was compared with; below 10 it tells of the agent's own past instead. */
+  /** Agents `sustained` was compared with: of its group, or all. Below 10 it tells of the agent's own past instead. */
   readonly peers: number;
   readonly ready: boolean;
   readonly samples: number;

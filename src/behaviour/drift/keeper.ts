@@ -5,8 +5,10 @@
 
 import type { DriftStore } from '../../store/drift-port.ts';
 import type { Agent } from './agent.ts';
+import { recallAlarms, shareAlarms, uniteAlarms } from './alarms.ts';
 import { calibratedSamplesMin } from './judge.ts';
 import { type KeptAgent, keepAgent, readAgent, wake, writeAgent } from './kept-agent.ts';
+import { withoutQuarantine } from './stored.ts';
 
 export type KeeperOptions = {
   readonly store: DriftStore;
@@ -26,6 +28,8 @@ export type KeeperOptions = {
 export type Keeper = {
   /** The agent, from memory or new. */
   readonly get: (id: string) => KeptAgent;
+  /** The agent where it is in memory; that it was asked for counts for nothing. */
+  readonly peek: (id: string) => KeptAgent | undefined;
   /** What has to be awaited before the agent can be judged; null for nothing. Never rejects. */
   readonly recall: (kept: KeptAgent) => Promise<void> | null;
   /** Whether the store has not confirmed the baseline for so long that others may have learned much meanwhile. */
@@ -34,6 +38,12 @@ export type Keeper = {
   readonly note: (kept: KeptAgent) => void;
   /** Reads the stored baseline now. Rejects with StoreFault. */
   readonly read: (kept: KeptAgent) => Promise<void>;
+  /** Reads the explanations of the latest alarms that other replicas raised, or this one before a restart. */
+  readonly readAlarms: (kept: KeptAgent) => Promise<void>;
+  /** Does something to the agent while nothing of it is being read or written. */
+  readonly inTurn: <T>(kept: KeptAgent, work: () => Promise<T>) => Promise<T>;
+  /** Reads it in the background, since another replica has changed it. */
+  readonly follow: (kept: KeptAgent) => void;
   /** Writes the baseline now. Rejects with StoreFault. */
   readonly write: (kept: KeptAgent) => Promise<void>;
   /** Writes what has changed. Never rejects. */
@@ -50,6 +60,7 @@ const requestsPerFlush = 64;
 const writeGapMs = 250;
 const writesAtOnce = 16;
 const idleMs = 60_000;
+const ignore = () => {};
 
 export function createKeeper(options: KeeperOptions): Keeper {
   const { store, clock, agentsMax, flushMs, snapshotDays, nameOf, settle, onStore } = options;
@@ -57,6 +68,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const staleMs = Math.max(10_000, 5 * flushMs);
   /** Those used longest ago first. */
   const agents = new Map<string, KeptAgent>();
+  const following = new Set<KeptAgent>();
   let flushing: Promise<void> | null = null;
   let isAway = false;
 
@@ -72,18 +84,25 @@ export function createKeeper(options: KeeperOptions): Keeper {
     return kept;
   }
 
+  async function inTurn<T>(kept: KeptAgent, work: () => Promise<T>): Promise<T> {
+    while (kept.running !== null) await kept.running;
+    const underWay = work();
+    kept.running = underWay.then(ignore, ignore);
+    try {
+      return await underWay;
+    } finally {
+      kept.running = null;
+    }
+  }
+
   /** Reads and writes of one agent go one after another. */
   async function exclusively(kept: KeptAgent, work: () => Promise<void>): Promise<void> {
-    while (kept.running !== null) await kept.running.catch(() => {});
-    kept.running = work();
     try {
-      await kept.running;
+      await inTurn(kept, work);
       told(null);
     } catch (fault) {
       told(fault);
       throw fault;
-    } finally {
-      kept.running = null;
     }
   }
 
@@ -94,17 +113,39 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   const read = (kept: KeptAgent) => exclusively(kept, () => readAgent(kept, store, nameOf(kept.agent.id)));
 
+  const alarmsName = ({ agent }: KeptAgent) => `${nameOf(agent.id)}:alarms`;
+
+  async function writeAlarms(kept: KeptAgent): Promise<void> {
+    if (!kept.hasNewAlarms) return;
+    kept.hasNewAlarms = false;
+    try {
+      const shared = await shareAlarms(kept.alarms, store, alarmsName(kept), baselineKeptMs);
+      // Another may have been raised meanwhile.
+      kept.alarms = uniteAlarms(kept.alarms, shared);
+    } catch (fault) {
+      kept.hasNewAlarms = true;
+      kept.isDirty = true;
+      throw fault;
+    }
+  }
+
   const write = (kept: KeptAgent) =>
     exclusively(kept, async () => {
       const name = nameOf(kept.agent.id);
       const bytes = await writeAgent(kept, { store, name, lifetimeMs: baselineKeptMs });
+      await writeAlarms(kept);
       const day = Math.floor(clock() / dayMs);
       // Of an agent that is hardly known there is nothing to go back to.
       const isKnown = kept.agent.view.samples >= calibratedSamplesMin;
       if (bytes === null || snapshotDays === 0 || kept.snapshotDay === day || !isKnown) return;
       kept.snapshotDay = day;
       // The first sidecar of the day makes it.
-      await store.write(snapshotName(name, day), null, bytes, snapshotDays * dayMs);
+      await store.write(snapshotName(name, day), null, withoutQuarantine(bytes), snapshotDays * dayMs);
+    });
+
+  const readAlarms = (kept: KeptAgent) =>
+    exclusively(kept, async () => {
+      kept.alarms = uniteAlarms(kept.alarms, await recallAlarms(kept.alarms, store, alarmsName(kept)));
     });
 
   function recall(kept: KeptAgent): Promise<void> | null {
@@ -113,8 +154,17 @@ export function createKeeper(options: KeeperOptions): Keeper {
     if (nowMs - kept.syncedMs < freshMs) return null;
     const isFirst = kept.syncedMs === Number.NEGATIVE_INFINITY;
     // A store that does not answer is not asked with every request.
-    if (nowMs - kept.askedMs < flushMs) return isFirst ? (kept.running?.catch(() => {}) ?? null) : null;
+    if (nowMs - kept.askedMs < flushMs) return isFirst ? kept.running : null;
     return read(kept).catch(() => {});
+  }
+
+  function follow(kept: KeptAgent): void {
+    // Whoever tells so again and again gets no more than one reading at a time.
+    if (following.has(kept)) return;
+    following.add(kept);
+    read(kept)
+      .catch(() => {})
+      .finally(() => following.delete(kept));
   }
 
   async function writeChanged(): Promise<void> {
@@ -152,6 +202,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   return {
     get,
+    peek: (id) => agents.get(id),
     recall,
     isStale: (kept) => performance.now() - kept.syncedMs > staleMs,
     note(kept) {
@@ -161,6 +212,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
       if (isDue && kept.running === null && !isAway) write(kept).catch(() => {});
     },
     read,
+    readAlarms,
+    inTurn,
+    follow,
     write,
     flush,
     agents: () => agents.values(),

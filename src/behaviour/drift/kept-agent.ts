@@ -2,13 +2,20 @@
 
 import type { DriftStore, Stored } from '../../store/drift-port.ts';
 import { type Agent, createAgent } from './agent.ts';
-import { createDelta, mergeBaseline } from './baseline.ts';
-import { adopt, confirmCompromise, confirmSafe, reset, returnDelta, takeDelta } from './drift.ts';
-import type { Explanation } from './explain.ts';
+import { type Alarm, type Alarms, uniteAlarms } from './alarms.ts';
+import { type Baseline, createDelta, mergeBaseline } from './baseline.ts';
+import {
+  adopt,
+  confirmCompromise,
+  confirmSafe,
+  reset,
+  returnDelta,
+  returnQuarantine,
+  takeDelta,
+  takeQuarantine,
+  unite,
+} from './drift.ts';
 import { decodeStored, encodeStored, type StoredBaseline, type Verdict } from './stored.ts';
-
-/** An alarm as an operator is shown it. */
-export type Alarm = { readonly decision: string; readonly atMs: number; readonly explanation: Explanation };
 
 export type KeptAgent = {
   readonly agent: Agent;
@@ -25,14 +32,15 @@ export type KeptAgent = {
   /** Whether there is something to be written, and after how many requests. */
   isDirty: boolean;
   requests: number;
-  /** The reading or writing under way; others wait for it. */
+  /** The reading or writing under way, which others wait for. Never rejects. */
   running: Promise<void> | null;
   /** Clock; the agent was asked to authenticate anew. 0 for never. */
   challengedAtMs: number;
   /** The day of its newest snapshot, counted from the epoch. */
   snapshotDay: number;
-  /** The newest few, oldest first. */
-  readonly alarms: Alarm[];
+  alarms: Alarms;
+  /** Whether the store does not have them all yet. */
+  hasNewAlarms: boolean;
 };
 
 export function keepAgent(id: string): KeptAgent {
@@ -50,8 +58,19 @@ export function keepAgent(id: string): KeptAgent {
     running: null,
     challengedAtMs: 0,
     snapshotDay: 0,
-    alarms: [],
+    alarms: { sinceMs: 0, list: [] },
+    hasNewAlarms: false,
   };
+}
+
+export function addAlarm(kept: KeptAgent, alarm: Alarm): void {
+  kept.alarms = uniteAlarms(kept.alarms, { sinceMs: 0, list: [alarm] });
+  kept.hasNewAlarms = true;
+}
+
+/** Those up to then are explained no more. */
+export function voidAlarms(kept: KeptAgent, sinceMs: number): void {
+  kept.alarms = uniteAlarms(kept.alarms, { sinceMs, list: [] });
 }
 
 /** Between writes of an agent that is idle nothing need be kept apart. Before it learns again, something must be. */
@@ -86,31 +105,46 @@ function takeIn(kept: KeptAgent, found: Stored): void {
   else if (isKnown && stored.generation > kept.generation) replaceBaseline(kept, stored);
   else {
     kept.generation = stored.generation;
-    followVerdict(kept, stored);
-    adopt(kept.agent, stored.baseline);
+    const { baseline, quarantine } = followVerdict(kept, stored);
+    adopt(kept.agent, baseline, quarantine);
   }
 }
 
 /** The baseline was replaced elsewhere: what was learned here belongs to the one before. */
 function replaceBaseline(kept: KeptAgent, stored: StoredBaseline): void {
+  const { agent } = kept;
   kept.generation = stored.generation;
   kept.verdict = stored.verdict;
   kept.verdictAtMs = stored.verdictAtMs;
-  reset(kept.agent, stored.baseline);
-  kept.agent.delta = null;
+  voidAlarms(kept, stored.baseline.standingAtMs);
+  reset(agent, stored.baseline);
+  agent.quarantine = stored.quarantine;
+  agent.delta = null;
   wake(kept);
 }
 
-/** A person has spoken at another replica; what waits for that here is learned or dropped. */
-function followVerdict(kept: KeptAgent, { verdict, verdictAtMs }: StoredBaseline): void {
-  if (verdictAtMs <= kept.verdictAtMs) return;
+/**
+ * The later verdict holds for all that waits, wherever it does. Where a person has spoken at another replica, what waits
+ * here is learned or dropped here, and the rest was there. Where a person has spoken here, and the store does not know
+ * yet, the same goes for what others have brought there meanwhile. So everything is learned once.
+ */
+function followVerdict(kept: KeptAgent, stored: StoredBaseline): StoredBaseline {
+  const { baseline, quarantine, verdict, verdictAtMs } = stored;
+  if (verdictAtMs < kept.verdictAtMs) {
+    if (quarantine !== null && kept.verdict === 'safe') mergeBaseline(baseline, quarantine);
+    return { ...stored, quarantine: null };
+  }
+  if (verdictAtMs === kept.verdictAtMs) return stored;
+  const { agent } = kept;
   kept.verdict = verdict;
   kept.verdictAtMs = verdictAtMs;
+  voidAlarms(kept, verdictAtMs);
   if (verdict === 'safe') {
-    if (kept.agent.quarantine !== null) kept.isDirty = true;
-    confirmSafe(wake(kept), verdictAtMs);
+    if (agent.quarantineDelta !== null) kept.isDirty = true;
+    confirmSafe(wake(kept), verdictAtMs, agent.quarantineDelta);
   }
-  if (verdict === 'compromised') confirmCompromise(kept.agent, verdictAtMs);
+  if (verdict === 'compromised') confirmCompromise(agent, verdictAtMs);
+  return stored;
 }
 
 export type WriteOptions = { readonly store: DriftStore; readonly name: string; readonly lifetimeMs: number };
@@ -125,8 +159,9 @@ export async function writeAgent(
   kept.requests = 0;
   kept.askedMs = performance.now();
   const delta = takeDelta(agent) ?? createDelta(agent.view);
+  let waiting = takeQuarantine(agent);
   let merged: StoredBaseline | null = null;
-  let bytes = encodeStored({ ...kept, baseline: agent.view });
+  let bytes = encodeStored({ ...kept, baseline: agent.view, quarantine: agent.quarantine });
   let expected = kept.version;
   try {
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
@@ -134,7 +169,7 @@ export async function writeAgent(
       if (version !== null) {
         kept.version = version;
         kept.syncedMs = performance.now();
-        if (merged !== null) adopt(agent, merged.baseline);
+        if (merged !== null) adopt(agent, merged.baseline, merged.quarantine);
         return bytes;
       }
       const found = await store.read(name);
@@ -151,24 +186,30 @@ export async function writeAgent(
         // Lost or unreadable, or of the baseline that a person has just replaced here: this one goes in its place.
         const since = takeDelta(agent);
         if (since !== null) mergeBaseline(delta, since);
-        bytes = encodeStored({ ...kept, baseline: agent.view });
+        waiting = unite(takeQuarantine(agent), waiting);
+        bytes = encodeStored({ ...kept, baseline: agent.view, quarantine: agent.quarantine });
         continue;
       }
       kept.generation = stored.generation;
-      followVerdict(kept, stored);
-      mergeBaseline(stored.baseline, delta);
-      merged = stored;
-      bytes = encodeStored({ ...kept, baseline: stored.baseline });
+      if (waiting !== null && stored.verdictAtMs > kept.verdictAtMs) {
+        if (stored.verdict === 'safe') mergeBaseline(delta, waiting);
+        waiting = null;
+      }
+      const { baseline, quarantine } = followVerdict(kept, stored);
+      mergeBaseline(baseline, delta);
+      merged = { ...stored, baseline, quarantine: unite(quarantine, waiting) };
+      bytes = encodeStored({ ...kept, baseline, quarantine: merged.quarantine });
     }
   } catch (fault) {
-    giveBack(kept, delta);
+    giveBack(kept, delta, waiting);
     throw fault;
   }
-  giveBack(kept, delta);
+  giveBack(kept, delta, waiting);
   return null;
 }
 
-function giveBack(kept: KeptAgent, delta: ReturnType<typeof createDelta>): void {
+function giveBack(kept: KeptAgent, delta: Baseline, waiting: Baseline | null): void {
   kept.isDirty = true;
   returnDelta(wake(kept), delta);
+  if (waiting !== null) returnQuarantine(kept.agent, waiting);
 }

@@ -14,13 +14,14 @@ import {
 } from './agent.ts';
 import { ageBaseline, type Baseline, createDelta, type Standing, setStanding, unit } from './baseline.ts';
 import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
-import { contribute, type Fleet, peerSamplesMin } from './fleet.ts';
+import { contribute, type Fleet, peerSamplesMin, peersMin, unitsToGive } from './fleet.ts';
 import { binCount, binOf, scales } from './histogram.ts';
-import { countAlarms, peersMin } from './judge.ts';
+import { countAlarms } from './judge.ts';
 import { dayMs, destinationKey } from './judge-destinations.ts';
 import type { Judgement, Settings } from './judgement.ts';
 import { mix } from './keyed-hash.ts';
 import { countOfPair, pairCellsOf } from './pair-sketch.ts';
+import { giveToGroup, joinGroup, type PeerGroup } from './peer-group.ts';
 import { start } from './sessions.ts';
 import { addWaitingDestinations, countFields, waitingHashes } from './waiting-destinations.ts';
 
@@ -119,13 +120,19 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
     const isOwn =
       view.samples < gateSamplesMin || batch.evidence / judged < gateNats || batch.confirmed > batch.length / 2;
     const isLearned = isOwn && view.standing === 'learning';
-    if (!isLearned) agent.quarantine ??= createDelta(view);
+    if (!isLearned) {
+      agent.quarantine ??= createDelta(view);
+      if (delta !== null) agent.quarantineDelta ??= createDelta(view);
+    }
+    const { quarantine, quarantineDelta } = agent;
+    const held = [quarantine, quarantineDelta].filter((baseline) => baseline !== null);
     const before = view.weight;
     const shared = delta === null ? [view] : [view, delta];
+    const group = isLearned && fleet !== null ? joinGroup(agent, batch.sinceMs) : null;
     for (let index = 0; index < batch.length; index++) {
       if (view.standing === 'learning') calibrate(batch, index, isOwn, shared);
-      if (isLearned) learnRequest(batch, index, view, shared, fleet);
-      else if (agent.quarantine !== null) learnRequest(batch, index, agent.quarantine, [agent.quarantine], null);
+      if (isLearned) learnRequest(batch, index, view, shared, fleet, group);
+      else if (quarantine !== null) learnRequest(batch, index, quarantine, held, null, null);
     }
     if (fleet !== null && before < peerSamplesMin * unit && view.weight >= peerSamplesMin * unit) fleet.peers++;
     ageBaseline(view, delta, batch.sinceMs);
@@ -152,6 +159,7 @@ function learnRequest(
   known: Baseline,
   baselines: readonly Baseline[],
   fleet: Fleet | null,
+  group: PeerGroup | null,
 ): void {
   const weight = batch.weights[index] ?? 0;
   if (weight === 0) return;
@@ -160,7 +168,9 @@ function learnRequest(
   const isNew = findAction(known.actions, action) === -1;
   const { first, second } = pairCellsOf(previous, action);
   const isFollower = weight > unit / 2 && countOfPair(known.pairs, first, second) < unit / 2;
-  const given = fleet === null ? 0 : contribute(fleet, action, weight, known, isNew);
+  const units = unitsToGive(weight, known.weight, known.contributed);
+  const given = fleet === null ? 0 : contribute(fleet, action, units, isNew);
+  const groupGiven = group === null ? 0 : giveToGroup(group, action, weight, known);
   const marks = batch.marks[index] ?? 0;
   const keys = destinationsToKeep(batch, index, action, weight, known);
   const step = batch.rates[index] ?? 0;
@@ -169,6 +179,7 @@ function learnRequest(
     const { actions, pairs, hours } = baseline;
     baseline.weight += weight;
     baseline.contributed += given;
+    baseline.groupGiven += groupGiven;
     if (isNew) baseline.newWeight += weight;
     if (previous === start) {
       const startSlot = slotForAction(actions, start);

@@ -6,7 +6,7 @@ import { decodeBaseline, encodeBaseline } from './codec.ts';
 import { confirmCompromise, confirmSafe, freeze, reset, unfreeze } from './drift.ts';
 import { countAlarms } from './judge.ts';
 import { dayMs, snapshotName } from './keeper.ts';
-import { type KeptAgent, wake } from './kept-agent.ts';
+import { type KeptAgent, voidAlarms, wake } from './kept-agent.ts';
 import type { Running } from './stage.ts';
 import { decodeStored } from './stored.ts';
 
@@ -31,7 +31,7 @@ export type Operate = {
   /** Null for an agent that has no baseline. All reject with StoreFault. */
   readonly show: (agent: string) => Promise<object | null>;
   readonly export: (agent: string) => Promise<object | null>;
-  /** Holds here at once, and on every other replica when it next reads or writes the baseline. */
+  /** Holds here at once, and on every other replica as soon as it is told. */
   readonly act: (agent: string, request: Request) => Promise<object | Problem | null>;
 };
 
@@ -81,7 +81,7 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       verdict: kept.verdictAtMs === 0 ? null : { verdict: kept.verdict, at: timeOf(kept.verdictAtMs) },
       new_destinations: named === 0 ? null : fraction(fresh / named),
       operations: operationsOf(kept),
-      latest_alarms: kept.alarms.toReversed().map(({ decision, atMs, explanation }) => ({
+      latest_alarms: kept.alarms.list.toReversed().map(({ decision, atMs, explanation }) => ({
         decision,
         time: timeOf(atMs),
         ...explanation,
@@ -111,10 +111,15 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
     kept.generation++;
     kept.verdict = 'none';
     kept.verdictAtMs = 0;
-    kept.alarms.length = 0;
+    forgetAlarms(kept, clock());
     reset(kept.agent, baseline);
     kept.agent.delta = null;
     wake(kept);
+  }
+
+  function forgetAlarms(kept: KeptAgent, sinceMs: number): void {
+    voidAlarms(kept, sinceMs);
+    kept.hasNewAlarms = true;
   }
 
   async function rollBack(kept: KeptAgent, beforeMs: number): Promise<Problem | null> {
@@ -161,7 +166,7 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       kept.verdictAtMs = nowMs;
       if (action === 'confirm-safe') confirmSafe(agent, nowMs);
       else confirmCompromise(agent, nowMs);
-      kept.alarms.length = 0;
+      forgetAlarms(kept, nowMs);
     } else if (action === 'reset') replace(kept, createBaseline());
     else if (action === 'rollback') return rollBack(kept, beforeMs ?? clock());
     else return bringIn(kept, baseline);
@@ -171,7 +176,9 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
   return {
     async show(id) {
       const kept = await find(id);
-      return kept === null ? null : view(kept);
+      if (kept === null) return null;
+      await keeper.readAlarms(kept);
+      return view(kept);
     },
     async export(id) {
       const kept = await find(id);
@@ -185,10 +192,11 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       // A baseline may be brought to an agent that has not called yet.
       const kept = (await find(id)) ?? (request.action === 'import' ? keeper.get(id) : null);
       if (kept === null) return null;
-      const problem = await perform(kept, request);
+      const problem = await keeper.inTurn(kept, () => perform(kept, request));
       if (problem !== null) return problem;
       kept.isDirty = true;
       await keeper.write(kept);
+      running.telling.changed(id);
       return view(kept);
     },
   };

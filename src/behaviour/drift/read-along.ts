@@ -1,26 +1,20 @@
 /** What a response shows, noted while it passes. */
 
-import { StringDecoder } from 'node:string_decoder';
 import type { ReadAlong } from '../../drift-scores.ts';
-import type { ResponseScan, Shown } from './response-scan.ts';
+import type { Findings, ResponseScan } from './response-scan.ts';
 
-/** Of one response, or of one event of a stream. */
-const bytesMax = 64 * 1024;
 const lineFeed = 10;
 
 export function createReadAlong(
   openScan: () => ResponseScan,
-  onFound: (shown: Shown) => void,
+  onFound: (findings: Findings) => void,
   onFault: (fault: unknown) => void,
 ): ReadAlong {
   let scan: ResponseScan | null = null;
-  let decoder = new StringDecoder('utf8');
-  let bytesRead = 0;
   let isStream = false;
 
   function finish(): void {
-    if (scan === null || bytesRead === 0) return;
-    scan.write(decoder.end());
+    if (scan === null) return;
     onFound(scan.end());
     scan = null;
   }
@@ -41,16 +35,10 @@ export function createReadAlong(
     },
     read: (bytes) =>
       guarded(() => {
-        if (bytesRead < bytesMax) {
-          scan ??= openScan();
-          scan.write(decoder.write(bytes.length > bytesMax ? bytes.subarray(0, bytesMax) : bytes));
-        }
-        bytesRead += bytes.length;
+        scan ??= openScan();
+        scan.write(bytes);
         // A stream may never end; what an event shows is known when the event has come.
-        if (!isStream || bytes.at(-1) !== lineFeed) return;
-        finish();
-        decoder = new StringDecoder('utf8');
-        bytesRead = 0;
+        if (isStream && bytes.at(-1) === lineFeed) finish();
       }),
     end: () => guarded(finish),
   };

@@ -4,6 +4,8 @@
 export const recentMax = 200;
 /** `sustained` is a mean over this many. */
 export const sustainedWindow = 100;
+/** Fewer than these count as so many, of which those missing say nothing: one odd request is no habit. */
+const sustainedMin = 20;
 /** Evidence is kept in steps of 1/512, the lowest bit telling an alarm. */
 const evidenceSteps = 512;
 const evidenceMax = 30;
@@ -50,10 +52,10 @@ export function addRecent(recent: Recent, atMs: number, encoded: number): void {
   recent.next = (next + 1) % recentMax;
 }
 
-/** Mean evidence over the newest requests, in nats; 0 without any. */
+/** Mean evidence over the newest requests, in nats. */
 export function meanEvidence(recent: Recent): number {
   const length = Math.min(recent.length, sustainedWindow);
-  return length === 0 ? 0 : recent.sum / length / evidenceSteps;
+  return recent.sum / Math.max(length, sustainedMin) / evidenceSteps;
 }
 
 /**
@@ -79,7 +81,8 @@ export function uniteRecent(into: Recent, from: Recent): void {
 
 type Entry = { readonly atMs: number; readonly encoded: number };
 
-function inOrder(left: Entry, right: Entry): number {
+/** What was judged at once, or told by another replica, may have been noted in another order. */
+export function inOrder(left: Entry, right: Entry): number {
   return left.atMs - right.atMs || left.encoded - right.encoded;
 }
 

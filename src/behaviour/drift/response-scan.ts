@@ -1,174 +1,269 @@
-/** The destinations that a response shows, found while it streams by: in JSON, YAML or prose, without parsing any. */
+/**
+ * The destinations that a response shows, found while it streams by: in JSON, YAML or prose, without parsing any. What is
+ * looked at is bytes; only the few tokens that may name someone are made into text.
+ */
 
+import { Buffer } from 'node:buffer';
 import { createFieldKinds } from './destinations.ts';
 import type { KeyedHash } from './keyed-hash.ts';
 import { normaliseName, recognise, valueCharsMax } from './recognise.ts';
 import { seenMax } from './sessions.ts';
-import { createWordScan, type Words, wordSeed } from './words.ts';
+import { createWordScan, type WordScan, type Words, wordSeed } from './words.ts';
 
 export type ResponseScan = {
-  /** Takes the next part of the text. */
-  readonly write: (text: string) => void;
-  readonly end: () => Shown;
+  /** Takes the next part of the text, in UTF-8. */
+  readonly write: (bytes: Uint8Array) => void;
+  readonly end: () => Findings;
 };
 
 /** What a response shows: at most 512 hashes of destinations, and the words it has. */
-export type Shown = { readonly hashes: readonly number[]; readonly words: Words | null };
+export type Findings = { readonly hashes: readonly number[]; readonly words: Words | null };
 
-/** Text beyond this many characters is not looked at. */
-const scannedCharsMax = 64 * 1024;
-
-const kinds = { token: 0, blank: 1, line: 2, quote: 3, comma: 4, bracket: 5 } as const;
-/** Kind of each ASCII character; every other belongs to a token. */
-const kindOfCode = new Uint8Array(128);
-for (const blank of [9, 32]) kindOfCode[blank] = kinds.blank;
-for (const line of [10, 13]) kindOfCode[line] = kinds.line;
-for (const quote of '"\'`') kindOfCode[quote.charCodeAt(0)] = kinds.quote;
-for (const comma of ',;|') kindOfCode[comma.charCodeAt(0)] = kinds.comma;
-for (const bracket of '(){}[]<>') kindOfCode[bracket.charCodeAt(0)] = kinds.bracket;
+/** Of one response, or of one event of a stream: what comes after so many bytes is not looked at. */
+const scannedBytesMax = 64 * 1024;
 
 /** What a token holds, as bits: most tokens are words, and are passed over by these alone. */
-const holds = { at: 1, dot: 2, colon: 4, digit: 8, backslash: 16 } as const;
-const bitsOfCode = new Uint8Array(128);
-bitsOfCode['@'.charCodeAt(0)] = holds.at;
-bitsOfCode['.'.charCodeAt(0)] = holds.dot;
-bitsOfCode[':'.charCodeAt(0)] = holds.colon;
-bitsOfCode['\\'.charCodeAt(0)] = holds.backslash;
-for (const digit of '0123456789') bitsOfCode[digit.charCodeAt(0)] = holds.digit;
+const holds = { at: 1, dot: 2, colon: 4, digit: 8, backslash: 16, trailing: 32, beyondAscii: 64 } as const;
 /** Any of these may be part of an address, a host or a URL. */
 const telling = holds.at | holds.dot | holds.colon;
-/** For a token whose characters were not looked at one by one. */
-const anyBits = 0xff & ~holds.backslash;
+/** For a token whose bytes were not looked at one by one. */
+const anyBits = telling | holds.digit;
+/** From here on a byte ends a token; what kind it is says what else it ends. */
+const delimiter = 128;
+const kinds = { blank: delimiter, line: 129, quote: 130, comma: 131, bracket: 132 } as const;
+
+/** Bits of each byte that belongs to a token, kind of each other. */
+const classOf = new Uint8Array(256).fill(holds.beyondAscii, 128);
+for (const [characters, value] of [
+  [' \t', kinds.blank],
+  ['\n\r', kinds.line],
+  ['"\'`', kinds.quote],
+  [',;|', kinds.comma],
+  ['(){}[]<>', kinds.bracket],
+  ['0123456789', holds.digit],
+  ['@', holds.at],
+  ['.', holds.dot | holds.trailing],
+  [':', holds.colon],
+  ['\\', holds.backslash],
+  ['!?*_', holds.trailing],
+] as const) {
+  for (const character of characters) classOf[character.charCodeAt(0)] = value;
+}
+const colonCode = 0x3a;
+/** Punctuation that ends a sentence or an emphasis, and no name. */
+const trailingMax = 8;
+const trailing = /[.:!?*_]{1,8}$/;
+
 /** Shorter numbers are no accounts. */
 const numberCharsMin = 8;
-
+const ibanCharsMin = 15;
 const ibanGroup = /^[A-Z0-9]{1,4}$/;
 const ibanStart = /^[A-Z]{2}\d{2}$/;
-const trailing = /[.:!?*_]{1,8}$/;
-const trailingCharacters = '.:!?*_';
+/** Longer keys name no field that anyone knows. */
+const keyBytesMax = 256;
 
 export function createResponseScan(hash: KeyedHash, fields: readonly string[] = []): () => ResponseScan {
   const kindOf = createFieldKinds(fields);
+  const isNaming = (key: string) => kindOf(key, key) === 'reach';
   const seed = wordSeed(hash);
-  return () => {
-    const found = new Set<number>();
-    const words = createWordScan(seed);
-    let scanned = 0;
-    let carry = '';
-    /** The last token, a key if a colon follows; where it lies in its text, as long as nobody has asked. */
-    let last = '';
-    let lastText = '';
-    let lastBegin = -1;
-    let lastEnd = 0;
-    /** Text since the key of a field that names someone; null after any other. */
-    let named: string | null = null;
-    let groups = '';
+  return () => new Scan(hash, isNaming, createWordScan(seed));
+}
 
-    const add = (name: string | null) => {
-      if (name !== null && found.size < seenMax) found.add(hash(name));
-    };
-    const endGroups = () => {
-      if (groups.length >= 15) add(recognise(groups));
-      groups = '';
-    };
-    const endNamed = () => {
-      if (named !== null && named.length > 0) add(normaliseName(named));
-      named = null;
-    };
-    const takeLast = () => {
-      if (lastBegin !== -1) last = lastText.slice(lastBegin, lastEnd).replace(trailing, '');
-      lastBegin = -1;
-      return last;
-    };
-    const isNaming = (key: string) => kindOf(key, key) === 'reach';
-    const token = (raw: string, bits: number): void => {
-      if (raw === ':') {
-        named = isNaming(takeLast()) ? '' : null;
-        return;
+const nothing = Buffer.alloc(0);
+
+class Scan implements ResponseScan {
+  readonly #hash: KeyedHash;
+  readonly #isNaming: (key: string) => boolean;
+  readonly #words: WordScan;
+  readonly #found = new Set<number>();
+  #scanned = 0;
+  #carry: Buffer = nothing;
+  /** The last token, a key if a colon follows: text, or bytes that need not become text if none does. */
+  #last = '';
+  #lastIn: Buffer | null = null;
+  #lastBegin = 0;
+  #lastEnd = 0;
+  /** Text since the key of a field that names someone; null after any other. */
+  #named: string | null = null;
+  /** Groups of what may be an IBAN. */
+  #groups = '';
+
+  constructor(hash: KeyedHash, isNaming: (key: string) => boolean, words: WordScan) {
+    this.#hash = hash;
+    this.#isNaming = isNaming;
+    this.#words = words;
+  }
+
+  write(bytes: Uint8Array): void {
+    const left = scannedBytesMax - this.#scanned;
+    if (left <= 0) return;
+    this.#scanned += bytes.length;
+    const part = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, left));
+    this.#words.write(part);
+    const text = this.#carry.length === 0 ? part : Buffer.concat([this.#carry, part]);
+    const begin = this.#split(text);
+    this.#keepLast();
+    // A longer token names nobody; enough of it is kept to tell that it is too long.
+    this.#carry =
+      begin === text.length ? nothing : Buffer.from(text.subarray(Math.max(begin, text.length - valueCharsMax - 1)));
+  }
+
+  end(): Findings {
+    const carry = this.#carry;
+    this.#carry = nothing;
+    if (carry.length > 0) this.#take(carry, 0, carry.length, bitsOf(carry, 0, carry.length));
+    this.#endGroups();
+    this.#endNamed();
+    return { hashes: [...this.#found], words: this.#words.end() };
+  }
+
+  /** Takes every token that has ended, and gives where the one begins that has not. */
+  #split(text: Buffer): number {
+    let begin = 0;
+    let bits = 0;
+    for (let index = 0; index < text.length; index++) {
+      const what = classOf[text[index] ?? 0] ?? 0;
+      if (what < delimiter) {
+        bits |= what;
+        continue;
       }
-      // A key and its value without a blank between, as in `to:bob`; a URL's colon is another matter.
-      const colon = (bits & holds.colon) === 0 ? -1 : raw.indexOf(':');
-      if (
-        colon > 0 &&
-        !raw.startsWith('//', colon + 1) &&
-        (colon === raw.length - 1 || isNaming(raw.slice(0, colon)))
-      ) {
-        endGroups();
-        last = raw.slice(0, colon);
-        lastBegin = -1;
-        named = isNaming(last) ? '' : null;
-        if (colon < raw.length - 1) token(raw.slice(colon + 1), bits);
-        return;
-      }
-      let text = raw;
-      if (colon === 0) {
-        text = raw.slice(1);
-        named = isNaming(takeLast()) ? '' : null;
-      } else if (trailingCharacters.includes(raw.charAt(raw.length - 1))) text = raw.replace(trailing, '');
-      if (named !== null && named.length + text.length < valueCharsMax) named += named === '' ? text : ` ${text}`;
-      last = text;
-      lastBegin = -1;
-      if (text.length <= 4 && ibanGroup.test(text) && (groups !== '' || ibanStart.test(text))) groups += text;
-      else if (groups !== '') endGroups();
-      // A full stop that ended a sentence tells nothing.
-      const isTelling = bits === holds.dot ? text.includes('.') : (bits & telling) !== 0;
-      if (isTelling || ((bits & holds.digit) !== 0 && text.length >= numberCharsMin)) add(recognise(text));
-    };
-    const split = (text: string, from: number): number => {
-      let begin = from;
-      let bits = 0;
-      for (let index = from; index < text.length; index++) {
-        const code = text.charCodeAt(index);
-        const kind = code < 128 ? kindOfCode[code] : kinds.token;
-        if (kind === kinds.token) {
-          if (code < 128) bits |= bitsOfCode[code] ?? 0;
-          continue;
-        }
-        if (index > begin) {
-          // Most tokens are plain words: one may turn out to be a key, and says nothing else.
-          if (bits === 0 && named === null && groups === '') {
-            lastText = text;
-            lastBegin = begin;
-            lastEnd = index;
-          } else takeToken(text.slice(begin, index), bits);
-        }
-        begin = index + 1;
-        bits = 0;
-        if (kind === kinds.blank) continue;
-        if (groups !== '') endGroups();
-        // The quote that opens a value comes before its text, the one that closes it after.
-        if (kind !== kinds.quote || (named !== null && named !== '')) {
-          if (!(kind === kinds.bracket && named === '')) endNamed();
-        }
-      }
-      return begin;
-    };
-    const takeToken = (raw: string, bits: number) => {
-      if (raw.length > valueCharsMax) return;
-      if ((bits & holds.backslash) === 0) return token(raw, bits);
-      const text = plainText(raw);
-      const rest = text.slice(split(text, 0));
-      if (rest.length > 0) token(rest, anyBits);
-    };
-    return {
-      write: (chunk) => {
-        if (scanned >= scannedCharsMax) return;
-        const text =
-          carry + (chunk.length > scannedCharsMax - scanned ? chunk.slice(0, scannedCharsMax - scanned) : chunk);
-        words.write(text.slice(carry.length));
-        scanned += chunk.length;
-        const begin = split(text, 0);
-        carry = text.length - begin > valueCharsMax ? text.slice(-valueCharsMax - 1) : text.slice(begin);
-      },
-      end: () => {
-        if (carry.length > 0) takeToken(carry, anyBits | (carry.includes('\\') ? holds.backslash : 0));
-        carry = '';
-        endGroups();
-        endNamed();
-        return { hashes: [...found], words: words.end() };
-      },
-    };
-  };
+      if (index > begin) this.#take(text, begin, index, bits);
+      begin = index + 1;
+      bits = 0;
+      if (what === kinds.blank) continue;
+      if (this.#groups !== '') this.#endGroups();
+      if (this.#named === null) continue;
+      // The quote that opens a value comes before its text, the one that closes it after.
+      if ((what !== kinds.quote && what !== kinds.bracket) || this.#named !== '') this.#endNamed();
+    }
+    return begin;
+  }
+
+  #take(text: Buffer, from: number, to: number, allBits: number): void {
+    if (to - from > valueCharsMax) return;
+    let begin = from;
+    let end = to;
+    let bits = allBits;
+    if ((bits & holds.backslash) !== 0) {
+      this.#takeEscaped(text.toString('utf8', begin, end));
+      return;
+    }
+    const isValue = text[begin] === colonCode;
+    if (isValue) {
+      this.#beginValue();
+      begin++;
+      if (begin === end) return;
+      bits = bitsOf(text, begin, end);
+    } else if ((bits & holds.colon) !== 0) {
+      this.#takeText(text.toString('utf8', begin, end), bits);
+      return;
+    } else if ((bits & holds.trailing) !== 0) {
+      while (end > begin && to - end < trailingMax && isTrailing(text[end - 1])) end--;
+      if (end < to) bits = bitsOf(text, begin, end);
+    }
+    const isPlain = (bits & telling) === 0 || isDecimal(text, begin, end, bits);
+    const isShort = (bits & holds.digit) === 0 || end - begin < numberCharsMin;
+    const mayBeIban = end - begin === 4 && (bits & holds.digit) !== 0;
+    if (this.#named === null && this.#groups === '' && isPlain && isShort && !mayBeIban) {
+      this.#lastIn = text;
+      this.#lastBegin = begin;
+      this.#lastEnd = end;
+    } else this.#note(text.toString('utf8', begin, end), bits);
+  }
+
+  /** A token with a colon that it does not begin with. */
+  #takeText(raw: string, bits: number): void {
+    const colon = raw.indexOf(':');
+    // A key and its value without a blank between, as in `to:bob`; a URL's colon is another matter.
+    const isKey = colon > 0 && !raw.startsWith('//', colon + 1);
+    if (isKey && (colon === raw.length - 1 || this.#isNaming(raw.slice(0, colon)))) {
+      this.#endGroups();
+      this.#setLast(raw.slice(0, colon));
+      this.#beginValue();
+      const value = raw.slice(colon + 1);
+      if (value.startsWith(':')) {
+        this.#beginValue();
+        if (value.length > 1) this.#note(value.slice(1), bits);
+      } else if (value !== '') this.#takeText(value, bits);
+      return;
+    }
+    this.#note(raw.replace(trailing, ''), bits);
+  }
+
+  /** RFC 8259 §7: what a JSON string holds may be several tokens once it is read. */
+  #takeEscaped(raw: string): void {
+    const text = Buffer.from(plainText(raw));
+    this.#keepLast();
+    const begin = this.#split(text);
+    if (begin < text.length) this.#take(text, begin, text.length, bitsOf(text, begin, text.length) | anyBits);
+  }
+
+  /** What names someone, may be part of what does, or is the key of what does. */
+  #note(text: string, bits: number): void {
+    const named = this.#named;
+    if (named !== null && named.length + text.length < valueCharsMax) {
+      this.#named = named === '' ? text : `${named} ${text}`;
+    }
+    this.#setLast(text);
+    if (text.length <= 4 && ibanGroup.test(text) && (this.#groups !== '' || ibanStart.test(text))) this.#groups += text;
+    else if (this.#groups !== '') this.#endGroups();
+    const mayBeNumber = (bits & holds.digit) !== 0 && text.length >= numberCharsMin;
+    if ((bits & telling) !== 0 || mayBeNumber) this.#add(recognise(text));
+  }
+
+  /** After a colon: what comes names someone if the key before it says so. */
+  #beginValue(): void {
+    this.#keepLast();
+    this.#named = this.#isNaming(this.#last) ? '' : null;
+  }
+
+  #setLast(text: string): void {
+    this.#last = text;
+    this.#lastIn = null;
+  }
+
+  #keepLast(): void {
+    if (this.#lastIn === null) return;
+    const length = this.#lastEnd - this.#lastBegin;
+    this.#setLast(length > keyBytesMax ? '' : this.#lastIn.toString('utf8', this.#lastBegin, this.#lastEnd));
+  }
+
+  #endGroups(): void {
+    if (this.#groups.length >= ibanCharsMin) this.#add(recognise(this.#groups));
+    this.#groups = '';
+  }
+
+  #endNamed(): void {
+    if (this.#named !== null && this.#named !== '') this.#add(normaliseName(this.#named));
+    this.#named = null;
+  }
+
+  #add(name: string | null): void {
+    if (name !== null && this.#found.size < seenMax) this.#found.add(this.#hash(name));
+  }
+}
+
+function bitsOf(text: Buffer, begin: number, end: number): number {
+  let bits = 0;
+  for (let index = begin; index < end; index++) bits |= classOf[text[index] ?? 0] ?? 0;
+  return bits;
+}
+
+function isTrailing(code: number | undefined): boolean {
+  const what = classOf[code ?? 0] ?? 0;
+  return what < delimiter && (what & holds.trailing) !== 0;
+}
+
+/** Whether it is a price or the like: digits with one full stop between them. */
+function isDecimal(text: Buffer, begin: number, end: number, bits: number): boolean {
+  if (bits !== (holds.digit | holds.dot | holds.trailing)) return false;
+  let stops = 0;
+  for (let index = begin; index < end; index++) {
+    const what = classOf[text[index] ?? 0] ?? 0;
+    if (what === 0) return false;
+    if (what !== holds.digit) stops++;
+  }
+  return stops === 1;
 }
 
 /** RFC 8259 §7: what a JSON string may be written as. */

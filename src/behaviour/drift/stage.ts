@@ -6,14 +6,22 @@ import { defaultSettings } from './drift.ts';
 import type { Engine } from './engine.ts';
 import type { Judgement } from './judgement.ts';
 import type { Keeper } from './keeper.ts';
-import { type KeptAgent, wake } from './kept-agent.ts';
+import { addAlarm, type KeptAgent, wake } from './kept-agent.ts';
+import type { KeyedHash } from './keyed-hash.ts';
 import type { Outcome } from './learn.ts';
 import { createReadAlong } from './read-along.ts';
 import { createSessionOf, partsOf, type SessionOptions } from './request-parts.ts';
-import type { Shown } from './response-scan.ts';
+import type { Findings } from './response-scan.ts';
+import type { Telling } from './telling.ts';
 
 /** What there is once the secret is known. */
-export type Running = { readonly engine: Engine; readonly keeper: Keeper };
+export type Running = {
+  readonly engine: Engine;
+  readonly keeper: Keeper;
+  readonly telling: Telling;
+  /** Sessions go by their hash: what they are made of is nobody's but the caller's. */
+  readonly hashSession: KeyedHash;
+};
 
 export type DriftStageOptions = {
   /** Null while the secret cannot be had. */
@@ -38,7 +46,6 @@ export type DriftStage = {
   readonly readAlong: (exchange: Exchange) => ReadAlong | null;
 };
 
-const alarmsKept = 5;
 /** A login that follows a challenge within this time answers it. */
 const challengeMs = 15 * 60 * 1000;
 
@@ -122,27 +129,27 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
   const { running, clock, responses, observe, onLatched, onFault } = options;
   const sessionOf = createSessionOf(options.session);
 
-  function judge(exchange: Exchange, { engine, keeper }: Running): JudgedCall | null {
+  function judge(exchange: Exchange, { engine, keeper, telling, hashSession }: Running): JudgedCall | null {
     const { request, route, identity, agent, operation, heldBody, arrivedAtMs } = exchange;
     if (request === null || route === null || identity === null || agent === null || operation === null) return null;
     const kept = keeper.get(agent.id);
-    const session = sessionOf(request, identity.accessToken, identity.possession);
+    const session = hashSession(sessionOf(request, identity.accessToken, identity.possession)).toString(36);
     const action = `${route.name} ${engine.learned.actionOf(route.name, operation)}`;
     const destinations = engine.findDestinations(partsOf(request, heldBody));
-    const event = { action, session, atMs: arrivedAtMs, destinations };
+    const event = { action, session, atMs: arrivedAtMs, destinations, group: agent.group };
     const judgement = engine.drift.judge(wake(kept), event);
     const judged = new JudgedCall(kept, judgement, session, action, keeper.isStale(kept), engine);
     keeper.note(kept);
+    telling.judged(agent.id, session, judgement);
     if (judgement.isAlarm) {
       const explanation = engine.drift.explain(kept.agent, judgement);
-      kept.alarms.push({ decision: exchange.id, atMs: arrivedAtMs, explanation });
-      if (kept.alarms.length > alarmsKept) kept.alarms.shift();
+      addAlarm(kept, { decision: exchange.id, atMs: arrivedAtMs, explanation });
     }
     observe(judged, judgement.isAlarm);
     return judged;
   }
 
-  function learn(exchange: Exchange, judged: JudgedCall, { engine, keeper }: Running): void {
+  function learn(exchange: Exchange, judged: JudgedCall, { engine, keeper, telling }: Running): void {
     const { kept, judgement } = judged;
     const { agent } = kept;
     const outcome = outcomeOf(exchange, kept, judged);
@@ -153,11 +160,15 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
       outcome,
       outcome === 'denied' ? undefined : learnedAction(exchange, engine),
     );
+    if (isRefused(exchange.outcome.status)) engine.drift.noteRefusal(agent);
     kept.isDirty = true;
     if (!wasLearning || agent.view.standing !== 'latched') return;
     onLatched(agent.id, exchange.arrivedAtMs);
     // Every replica is to know at once.
-    keeper.write(kept).catch(() => {});
+    keeper.write(kept).then(
+      () => telling.changed(agent.id),
+      () => {},
+    );
   }
 
   return {
@@ -188,11 +199,14 @@ export function createDriftStage(options: DriftStageOptions): DriftStage {
     readAlong({ drift }) {
       const current = running();
       if (!responses || !(drift instanceof JudgedCall) || current === null) return null;
-      const { engine } = current;
+      const { engine, telling } = current;
       const { kept, session, action } = drift;
-      const onFound = (shown: Shown) => {
-        engine.drift.seenInResponse(wake(kept), session, action, shown, clock());
-        if (shown.hashes.length > 0) kept.isDirty = true;
+      const onFound = (findings: Findings) => {
+        const nowMs = clock();
+        engine.drift.seenInResponse(wake(kept), session, action, findings, nowMs);
+        if (findings.hashes.length === 0) return;
+        telling.shown(kept.agent.id, session, action, findings.hashes, nowMs);
+        kept.isDirty = true;
       };
       return createReadAlong(engine.openScan, onFound, onFault);
     },
@@ -219,6 +233,9 @@ function outcomeOf(
   kept.challengedAtMs = 0;
   return 'confirmed';
 }
+
+/** Not where the client is to do the same again: after a login (401), later, or slower. */
+const isRefused = (status: number) => status >= 400 && status < 500 && ![401, 408, 425, 429].includes(status);
 
 /** What stands in the baseline for the call: not the path of something that is not there. */
 function learnedAction({ route, operation, agent, outcome }: Exchange, { learned }: Engine): string | undefined {

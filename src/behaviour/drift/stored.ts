@@ -13,32 +13,52 @@ export type StoredBaseline = {
   readonly verdict: Verdict;
   readonly verdictAtMs: number;
   readonly baseline: Baseline;
+  /** What was done while the agent was latched, or doubtful; null for nothing. It is learned or dropped as one with it. */
+  readonly quarantine: Baseline | null;
 };
 
-const format = 1;
-const headBytes = 14;
+const format = 2;
+const headBytes = 18;
 const timeMax = 8.64e15;
 
-export function encodeStored({ generation, verdict, verdictAtMs, baseline }: StoredBaseline): Uint8Array {
+export function encodeStored(stored: StoredBaseline): Uint8Array {
+  const { generation, verdict, verdictAtMs, baseline, quarantine } = stored;
   const body = encodeBaseline(baseline);
-  const bytes = new Uint8Array(headBytes + body.length);
-  const view = new DataView(bytes.buffer);
+  const tail = quarantine === null ? nothing : encodeBaseline(quarantine);
+  const bytes = new Uint8Array(headBytes + body.length + tail.length);
+  const view = viewOf(bytes);
   view.setUint8(0, format);
   view.setUint32(1, generation);
   view.setUint8(5, verdicts.indexOf(verdict));
   view.setFloat64(6, verdictAtMs);
+  view.setUint32(14, body.length);
   bytes.set(body, headBytes);
+  bytes.set(tail, headBytes + body.length);
   return bytes;
+}
+
+const nothing = new Uint8Array(0);
+
+/** The same without what waits, for a snapshot. */
+export function withoutQuarantine(bytes: Uint8Array): Uint8Array {
+  return bytes.subarray(0, headBytes + viewOf(bytes).getUint32(14));
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Null for bytes that are none of these. */
 export function decodeStored(bytes: Uint8Array): StoredBaseline | null {
   if (bytes.length < headBytes) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = viewOf(bytes);
   const verdict = verdicts[view.getUint8(5)];
   const verdictAtMs = view.getFloat64(6);
   const isTime = verdictAtMs >= 0 && verdictAtMs <= timeMax;
   if (view.getUint8(0) !== format || verdict === undefined || !isTime) return null;
-  const baseline = decodeBaseline(bytes.subarray(headBytes));
-  return baseline === null ? null : { generation: view.getUint32(1), verdict, verdictAtMs, baseline };
+  const end = headBytes + view.getUint32(14);
+  const baseline = end > bytes.length ? null : decodeBaseline(bytes.subarray(headBytes, end));
+  const quarantine = end >= bytes.length ? null : decodeBaseline(bytes.subarray(end));
+  if (baseline === null || (quarantine === null && end < bytes.length)) return null;
+  return { generation: view.getUint32(1), verdict, verdictAtMs, baseline, quarantine };
 }

@@ -1,5 +1,6 @@
 /** Whether words stood beside each other in a text: what names somebody in plain words has no shape to be found by. */
 
+import { Buffer } from 'node:buffer';
 import type { KeyedHash } from './keyed-hash.ts';
 
 /** Bits for each word, of which two are for it and two for it beside its neighbour; their number is a power of two. */
@@ -12,8 +13,8 @@ const wordsOfTextMax = 16_384;
 /** Words of a value that are looked up. */
 const wordsMax = 8;
 
-/** Letters in lower case and digits; 0 for what stands between words. All beyond ASCII is part of a word. */
-const letterOf = new Uint8Array(128);
+/** Letters in lower case and digits; 0 for what stands between words. All beyond ASCII is part of a word, as it is. */
+const letterOf = Uint8Array.from({ length: 256 }, (_, code) => (code < 128 ? 0 : code));
 for (let code = 48; code < 58; code++) letterOf[code] = code;
 for (let code = 97; code < 123; code++) {
   letterOf[code] = code;
@@ -26,7 +27,8 @@ const prime = 0x01000193;
 export type Words = Uint32Array;
 
 export type WordScan = {
-  readonly write: (text: string) => void;
+  /** Takes the next part of the text, in UTF-8. */
+  readonly write: (bytes: Uint8Array) => void;
   /** Null for a text without words. */
   readonly end: () => Words | null;
 };
@@ -52,11 +54,11 @@ export function createWordScan(seed: number): WordScan {
     word = seed;
   };
   return {
-    write: (text) => {
+    write: (bytes) => {
       let current = word;
-      for (let index = 0; index < text.length; index++) {
-        const code = text.charCodeAt(index);
-        const letter = code < 128 ? (letterOf[code] ?? 0) : code;
+      for (let index = 0; index < bytes.length; index++) {
+        const code = bytes[index] ?? 0;
+        const letter = letterOf[code] ?? 0;
         if (letter !== 0 && !isEscaped) {
           current = Math.imul(current ^ letter, prime);
           continue;
@@ -94,9 +96,9 @@ export function wordsOf(text: string, seed: number): readonly number[] {
   let word = seed;
   let previous = 0;
   let count = 0;
-  for (let index = 0; index <= text.length && count < wordsMax; index++) {
-    const code = index < text.length ? text.charCodeAt(index) : 0;
-    const letter = code < 128 ? (letterOf[code] ?? 0) : code;
+  const bytes = Buffer.from(text);
+  for (let index = 0; index <= bytes.length && count < wordsMax; index++) {
+    const letter = letterOf[bytes[index] ?? 0] ?? 0;
     if (letter !== 0) {
       word = Math.imul(word ^ letter, prime);
       continue;

@@ -194,6 +194,7 @@ function buildAgent(accessToken: AccessToken, agent: Part): Agent {
     ...accessToken.agent,
     owner: written<string>(agent, 'owner') ?? null,
     team: written<string>(agent, 'team') ?? null,
+    group: null,
     owners: [],
     registered,
     status: (written<string>(agent, 'status') ?? (registered ? 'active' : 'unknown')) as Agent['status'],

@@ -5,7 +5,7 @@ import { createDrift, type Drift } from '../../../src/behaviour/drift/drift.ts';
 import { createFleet, type Fleet } from '../../../src/behaviour/drift/fleet.ts';
 import type { Destination, Judgement, Settings } from '../../../src/behaviour/drift/judgement.ts';
 import type { Outcome } from '../../../src/behaviour/drift/learn.ts';
-import type { Shown } from '../../../src/behaviour/drift/response-scan.ts';
+import type { Findings } from '../../../src/behaviour/drift/response-scan.ts';
 
 export const beganMs = Date.UTC(2026, 2, 2);
 export const minuteMs = 60_000;
@@ -68,6 +68,6 @@ export function destination(hash: number, kind: Destination['kind'] = 'reach', f
 }
 
 /** A response that shows these destinations, and says nothing. */
-export function shown(...hashes: readonly number[]): Shown {
+export function shown(...hashes: readonly number[]): Findings {
   return { hashes, words: null };
 }

@@ -11,9 +11,9 @@ const openScan = createResponseScan(hash);
 
 const hashOf = (text: string) => hash(normaliseName(text) ?? '');
 const scan = (...chunks: readonly string[]) => {
-  const { write, end } = openScan();
-  for (const chunk of chunks) write(chunk);
-  return end().hashes;
+  const opened = openScan();
+  for (const chunk of chunks) opened.write(Buffer.from(chunk));
+  return opened.end().hashes;
 };
 
 describe('recognise', () => {

@@ -3,7 +3,7 @@ import { findAction } from '../../../src/behaviour/drift/action-table.ts';
 import { unit } from '../../../src/behaviour/drift/baseline.ts';
 import { baselineBytesMax, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { confirmCompromise, confirmSafe, freeze, settle, unfreeze } from '../../../src/behaviour/drift/drift.ts';
-import { createRandom, destination, play, shown } from './agents.ts';
+import { createRandom, destination, habit, minuteMs, play, shown } from './agents.ts';
 
 /** Five times the same thing that the agent never did: alarms, once it has a history. */
 function intrude({ call }: ReturnType<typeof play>, calls: number) {
@@ -70,6 +70,31 @@ describe('calibration', () => {
     const [first] = intrude(own, 5);
     expect(first?.novelty).toBeGreaterThan(0.99);
     expect(first?.score).toBeGreaterThan(0.99);
+  });
+
+  it('finds who goes on trying what is refused, at the usual pace and with what it usually does', () => {
+    const trying = (isRefused: boolean, often: number) => {
+      const own = play({ alarmsMax: Number.POSITIVE_INFINITY });
+      const random = createRandom(5);
+      const { drift, agent } = own;
+      let atMs = own.now();
+      const call = (action: string, refused: boolean) => {
+        atMs += minuteMs * (0.2 + 1.6 * random());
+        const judgement = drift.judge(agent, { action, session: null, atMs, destinations: [] });
+        drift.learn(agent, judgement, 'allowed');
+        if (refused) drift.noteRefusal(agent);
+        return judgement;
+      };
+      for (let index = 0; index < 3000; index++) call(habit(random), random() < often);
+      return Array.from({ length: 10 }, () => call('GET /things/1', isRefused));
+    };
+    const most = (judgements: ReturnType<typeof trying>, of: 'score' | 'rate') =>
+      Math.max(...judgements.map((judgement) => judgement[of]));
+    expect(most(trying(true, 0), 'rate')).toBeGreaterThan(0.999);
+    expect(most(trying(true, 0), 'score')).toBeGreaterThan(0.99);
+    // The same calls, where they are answered; and an agent to which that happens all day.
+    expect(most(trying(false, 0), 'rate')).toBeLessThan(0.99);
+    expect(most(trying(true, 0.5), 'rate')).toBeLessThan(0.99);
   });
 
   it('finds a flood of ordinary requests', () => {

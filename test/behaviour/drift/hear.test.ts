@@ -13,6 +13,9 @@ const notice = (atMs: number, evidence = -1, session: string | null = null) => (
   action: 7,
   atMs,
   evidence: encodeEvidence(evidence, false),
+  actionSurprise: 1,
+  sequenceSurprise: 1,
+  destinations: [],
 });
 
 /** Merges what an agent learned into the stored bytes, and has the agent go on from there. */
@@ -41,12 +44,23 @@ describe('a replica that is told of requests elsewhere', () => {
     expect(here.call('GET /things/2').previous).toBe(own.action);
   });
 
+  it('is stored with those that come late in their place', () => {
+    const here = shared();
+    here.call('GET /things/1');
+    here.drift.hear(here.agent, [notice(here.now() - 1000), notice(here.now() + 1000)]);
+    const entries = recentEntries(here.agent.view.recent).map(({ atMs }) => atMs - here.now());
+    expect(entries).toEqual([0, -1000, 1000]);
+    const decoded = decodeBaseline(encodeBaseline(here.agent.view));
+    if (decoded === null) throw new Error('what was encoded did not decode');
+    expect(recentEntries(decoded.recent).map(({ atMs }) => atMs - here.now())).toEqual([-1000, 0, 1000]);
+  });
+
   it('counts them in the sustained evidence, the alarms and the rate', () => {
     const [alone, here] = [shared(), shared()];
     const alarm = { ...notice(beganMs + minuteMs - 1), evidence: encodeEvidence(8, true) };
     here.drift.hear(here.agent, [alarm, alarm]);
     const [unaware, aware] = [alone.call('GET /things/1'), here.call('GET /things/1')];
-    expect(aware.sustainedValue).toBeCloseTo((unaware.evidence + 16) / 3, 1);
+    expect(aware.sustainedValue).toBeCloseTo((unaware.evidence + 16) / 20, 2);
     expect(aware.alarms).toBe(2);
     expect(here.agent.rate).toBeGreaterThan(alone.agent.rate + 1.9);
   });

@@ -7,7 +7,7 @@ const seed = wordSeed(createKeyedHash(Buffer.alloc(32, 5), 'destination'));
 
 function scan(...chunks: readonly string[]) {
   const { write, end } = createWordScan(seed);
-  for (const chunk of chunks) write(chunk);
+  for (const chunk of chunks) write(Buffer.from(chunk));
   return end();
 }
 
