@@ -1,5 +1,7 @@
 /** What is said of a request, and by which settings. */
 
+import type { Words } from './words.ts';
+
 /** A value of the request that names a recipient, host, URL, account or id, or may do so: its keyed hash, and where it stood. */
 export type Destination = {
   readonly field: string;
@@ -9,7 +11,7 @@ export type Destination = {
   readonly hash: number;
   readonly kind: DestinationKind;
   /** What to look for in responses, where it has no shape to be found by. */
-  readonly words?: () => readonly number[];
+  readonly words?: () => Words;
 };
 
 /**

@@ -6,8 +6,8 @@ import { hasWords, type Words } from './words.ts';
 /** Hashes held of one session, and how long after they were last met. */
 export const seenMax = 512;
 const seenLifetimeMs = 15 * 60 * 1000;
-/** Words held of one session: those of 4,096 or so, or of one longer response. */
-const saidBytesMax = 8 * 1024;
+/** Words held of one session: those of its newest 24 KB of responses or so. */
+const saidBytesMax = 16 * 1024;
 /** A session unused for so long begins anew. */
 const sessionLifetimeMs = 60 * 60 * 1000;
 
@@ -93,7 +93,7 @@ export function responseThatShowed(session: Session, { hash, words }: Sought, no
   return said?.action ?? ownRequest;
 }
 
-type Sought = { readonly hash: number; readonly words?: (() => readonly number[]) | undefined };
+type Sought = { readonly hash: number; readonly words?: (() => Words) | undefined };
 
 function note(session: Session, hash: number, action: number, nowMs: number): void {
   session.seen ??= new Map();
