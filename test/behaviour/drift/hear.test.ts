@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Agent, createAgent } from '../../../src/behaviour/drift/agent.ts';
+import { type Agent, createAgent, waitingAt } from '../../../src/behaviour/drift/agent.ts';
 import { createBaseline, mergeBaseline } from '../../../src/behaviour/drift/baseline.ts';
 import { decodeBaseline, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { adopt, settle, takeDelta } from '../../../src/behaviour/drift/drift.ts';
@@ -112,5 +112,5 @@ describe('the newest requests', () => {
 });
 
 function waitingWeight({ batch }: Agent): number {
-  return batch.weights.subarray(0, batch.length).reduce((sum, weight) => sum + weight, 0);
+  return Array.from({ length: batch.length }, (_, index) => waitingAt(batch, index).weight).reduce((a, b) => a + b, 0);
 }
