@@ -10,7 +10,7 @@ import { createMemoryDrift } from '../../../src/store/memory-drift.ts';
 
 const settings = { readySamples: 500, readyAfterMs: 0, discountScore: 0.99, alarmScore: 0.999, alarmsMax: 5 };
 
-function createReplica(store: DriftStore, agentsMax = 100, faults: unknown[] = []) {
+function createReplica(store: DriftStore, agentsMax = 100, faults: unknown[] = [], lost: string[] = []) {
   const secret = Buffer.alloc(32, 1);
   const engine = createEngine({ secret, settings, sessionsMax: 100, fields: [], documented: new Set() });
   let atMs = Date.UTC(2026, 2, 2);
@@ -23,6 +23,7 @@ function createReplica(store: DriftStore, agentsMax = 100, faults: unknown[] = [
     snapshotDays: 3,
     nameOf: engine.nameOf,
     settle: (agent) => settle(agent, engine.fleet),
+    onLost: (agent) => void lost.push(agent),
     onStore: (fault) => void (fault !== null && faults.push(fault)),
   });
   const live = async (id: string, requests: number, on: Keeper = keeper) => {
@@ -76,10 +77,14 @@ describe('agents in memory', () => {
   it('stay within twice their bound while the store takes nothing', async () => {
     const { state, store } = withOutage(createMemoryDrift());
     const faults: unknown[] = [];
-    const { keeper, live } = createReplica(store, 20, faults);
+    const lost: string[] = [];
+    const { keeper, live } = createReplica(store, 20, faults, lost);
+    await live('reader', 0);
     state.isAway = true;
     for (let index = 0; index < 200; index++) await live(`agent-${index}`, 1);
     expect(keeper.size()).toBe(40);
+    // Each that was dropped with something to be told is told of; of others nothing is lost.
+    expect(lost).toEqual(Array.from({ length: 160 }, (_, index) => `agent-${index}`));
     expect(faults[0]).toBeInstanceOf(StoreFault);
   });
 
