@@ -1,6 +1,7 @@
 /** One agent in this process: its baseline, what is not yet learned, and what is too young to be shared. */
 
 import { type Baseline, createBaseline, createDelta } from './baseline.ts';
+import type { Growth } from './growth.ts';
 import { createRecent, type Recent } from './recent.ts';
 
 /** Requests that are learned together: enough to tell an agent from an intruder, few enough to keep up. */
@@ -57,6 +58,8 @@ export type Agent = {
   /** What other replicas told of requests that the store may not know yet; null where there are none to tell. */
   readonly heard: Recent | null;
   readonly batch: Batch;
+  /** What was learned in this hour; null before anything was. */
+  growth: Growth | null;
   /** Evidence of the last few requests, by exponentially weighted mean. */
   actionSurprise: number;
   sequenceSurprise: number;
@@ -75,6 +78,7 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
     quarantine: null,
     heard: isShared ? createRecent() : null,
     batch: { length: 0, heard: 0, sinceMs: 0, evidence: 0, confirmed: 0, rows: noRows },
+    growth: null,
     actionSurprise: 0,
     sequenceSurprise: 0,
     lean: 0,

@@ -5,6 +5,7 @@
 
 import type { DriftStore } from '../../store/drift-port.ts';
 import type { Agent } from './agent.ts';
+import { isPast } from './growth.ts';
 import { calibratedSamplesMin } from './judge.ts';
 import { type KeptAgent, keepAgent, readAgent, wake, writeAgent } from './kept-agent.ts';
 
@@ -184,7 +185,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
     for (const kept of surplus) remove(kept, startedMs);
     for (const kept of agents.values()) {
       if (kept.isDirty || kept.running !== null || startedMs - kept.usedMs <= idleMs) continue;
-      kept.agent.delta = null;
+      const { agent } = kept;
+      agent.delta = null;
+      if (agent.growth !== null && isPast(agent.growth, clock())) agent.growth = null;
     }
   }
 

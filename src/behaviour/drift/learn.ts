@@ -20,6 +20,7 @@ import {
 import { ageBaseline, type Baseline, createDelta, openTables, type Standing, setStanding, unit } from './baseline.ts';
 import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
 import { contribute, type Fleet, peerSamplesMin } from './fleet.ts';
+import { createGrowth, type Growth, takeRoom, turnHour } from './growth.ts';
 import { binBits, binCount, binOf, scales } from './histogram.ts';
 import { countAlarms, dayMs, destinationKey, peersMin } from './judge.ts';
 import type { Judgement, Settings } from './judgement.ts';
@@ -136,14 +137,19 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
   const judged = batch.length + batch.heard;
   if (judged === 0) return;
   if (view.standing !== 'frozen') {
-    const isOwn =
-      view.samples < gateSamplesMin || batch.evidence / judged < gateNats || batch.confirmed > batch.length / 2;
+    const isVouched = batch.confirmed > batch.length / 2;
+    const isOwn = isVouched || view.samples < gateSamplesMin || batch.evidence / judged < gateNats;
     const isLearned = isOwn && view.standing === 'learning';
     if (!isLearned) agent.quarantine ??= createDelta(view);
     const before = view.weight;
     const shared = delta === null ? [view] : [view, delta];
+    agent.growth ??= createGrowth();
+    turnHour(agent.growth, batch.sinceMs);
     for (let index = 0; index < batch.length; index++) {
-      if (view.standing === 'learning') calibrate(waitingAt(batch, index), isOwn, shared);
+      const waiting = waitingAt(batch, index);
+      const hasRoom = isVouched || !isLearned || hasRoomFor(waiting, agent.growth, view);
+      if (view.standing === 'learning') calibrate(waiting, isOwn && hasRoom, shared);
+      if (!hasRoom) continue;
       if (isLearned) learnRequest(batch, index, view, shared, fleet);
       else if (agent.quarantine !== null) learnRequest(batch, index, agent.quarantine, [agent.quarantine], null);
     }
@@ -153,9 +159,13 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
   clearBatch(batch);
 }
 
+function hasRoomFor({ action, weight }: Waiting, growth: Growth, { actions }: Baseline): boolean {
+  return weight === 0 || takeRoom(growth, actions, action, weight);
+}
+
 /** Takes the request's values over into the past that later values are compared with. */
-function calibrate({ weight, bins }: Waiting, isOwn: boolean, baselines: readonly Baseline[]): void {
-  const units = isOwn && weight !== 0 ? unit : discountedCalibration;
+function calibrate({ weight, bins }: Waiting, isLearned: boolean, baselines: readonly Baseline[]): void {
+  const units = isLearned && weight !== 0 ? unit : discountedCalibration;
   for (const baseline of baselines) {
     openTables(baseline);
     baseline.calibrated += units;
