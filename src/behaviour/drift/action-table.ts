@@ -20,14 +20,18 @@ export type ActionTable = {
   readonly fresh: Uint16Array;
 };
 
-export function createActionTable(): ActionTable {
+/** Two columns of 32 bits and three of 16. */
+export const actionTableBytes = slotCount * (2 * 4 + 3 * 2);
+
+/** A table at the start of `memory`, which must be all 0 there. */
+export function createActionTable(memory: ArrayBuffer = new ArrayBuffer(actionTableBytes)): ActionTable {
   return {
     used: 0,
-    keys: new Uint32Array(slotCount),
-    counts: new Uint32Array(slotCount),
-    followers: new Uint16Array(slotCount),
-    named: new Uint16Array(slotCount),
-    fresh: new Uint16Array(slotCount),
+    keys: new Uint32Array(memory, 0, slotCount),
+    counts: new Uint32Array(memory, 4 * slotCount, slotCount),
+    followers: new Uint16Array(memory, 8 * slotCount, slotCount),
+    named: new Uint16Array(memory, 10 * slotCount, slotCount),
+    fresh: new Uint16Array(memory, 12 * slotCount, slotCount),
   };
 }
 

@@ -1,6 +1,7 @@
 /** One agent in this process: its baseline, what is not yet learned, and what is too young to be shared. */
 
 import { type Baseline, createBaseline, createDelta } from './baseline.ts';
+import type { Growth } from './growth.ts';
 import type { PeerGroup } from './peer-group.ts';
 import { createRecent, type Recent } from './recent.ts';
 
@@ -19,18 +20,27 @@ export type Batch = {
   evidence: number;
   /** Requests that someone vouched for. */
   confirmed: number;
-  readonly actions: Uint32Array;
-  readonly previous: Uint32Array;
-  /** 0 where the request was denied. */
-  readonly weights: Uint8Array;
-  /** One bin a histogram, request by request. */
-  readonly bins: Uint8Array;
-  readonly hours: Uint8Array;
-  readonly rates: Uint8Array;
-  /** destinationsMax a request, 0 for none; and what the request was the first to do. */
-  readonly destinations: Uint32Array;
-  readonly marks: Uint8Array;
+  /** rowWords a request, as setWaiting lays them out; as long as they need to be. */
+  rows: Uint32Array;
 };
+
+/** A request that waits, without its destinations. */
+export type Waiting = {
+  readonly action: number;
+  readonly previous: number;
+  /** 0 where the request was denied. */
+  readonly weight: number;
+  readonly hour: number;
+  readonly rate: number;
+  readonly marks: number;
+  /** Six bits a histogram. */
+  readonly bins: number;
+};
+
+/** The action, the one before, destinations (0 for none), four bytes of details, bins. */
+const rowWords = 4 + destinationsMax;
+const noRows = new Uint32Array(0);
+const rowsAtFirst = 4;
 
 export const markNamed = 1;
 export const markFresh = 2;
@@ -53,6 +63,8 @@ export type Agent = {
   readonly batch: Batch;
   /** Of its latest request; null where nobody says of which group it is. */
   group: PeerGroup | null;
+  /** What was learned in this hour; null before anything was. */
+  growth: Growth | null;
   /** Evidence of the last few requests, by exponentially weighted mean. */
   actionSurprise: number;
   sequenceSurprise: number;
@@ -71,22 +83,9 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
     quarantine: null,
     quarantineDelta: null,
     heard: isShared ? createRecent() : null,
-    batch: {
-      length: 0,
-      heard: 0,
-      sinceMs: 0,
-      evidence: 0,
-      confirmed: 0,
-      actions: new Uint32Array(batchSize),
-      previous: new Uint32Array(batchSize),
-      weights: new Uint8Array(batchSize),
-      bins: new Uint8Array(batchSize * histogramsPerRequest),
-      hours: new Uint8Array(batchSize),
-      rates: new Uint8Array(batchSize),
-      destinations: new Uint32Array(batchSize * destinationsMax),
-      marks: new Uint8Array(batchSize),
-    },
+    batch: { length: 0, heard: 0, sinceMs: 0, evidence: 0, confirmed: 0, rows: noRows },
     group: null,
+    growth: null,
     actionSurprise: 0,
     sequenceSurprise: 0,
     lean: 0,
@@ -95,34 +94,75 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
   };
 }
 
+/** Adds a request to those that wait. */
+export function addWaiting(batch: Batch, waiting: Waiting, destinations: readonly { readonly hash: number }[]): void {
+  const at = batch.length * rowWords;
+  if (at === batch.rows.length) {
+    const rows = new Uint32Array(rowWords * Math.min(batchSize, Math.max(rowsAtFirst, 2 * batch.length)));
+    rows.set(batch.rows);
+    batch.rows = rows;
+  }
+  const { rows } = batch;
+  rows[at] = waiting.action;
+  rows[at + 1] = waiting.previous;
+  rows[at + 2] = waiting.weight | (waiting.hour << 8) | (waiting.rate << 16) | (waiting.marks << 24);
+  rows[at + 3] = waiting.bins;
+  for (let index = 0; index < destinationsMax; index++) rows[at + 4 + index] = destinations[index]?.hash ?? 0;
+  batch.length++;
+}
+
+export function waitingAt({ rows }: Batch, index: number): Waiting {
+  const at = index * rowWords;
+  const details = rows[at + 2] ?? 0;
+  return {
+    action: rows[at] ?? 0,
+    previous: rows[at + 1] ?? 0,
+    weight: details & 0xff,
+    hour: (details >>> 8) & 0xff,
+    rate: (details >>> 16) & 0xff,
+    marks: details >>> 24,
+    bins: rows[at + 3] ?? 0,
+  };
+}
+
+/** A destination of a request that waits; 0 for none. */
+export function destinationAt({ rows }: Batch, index: number, place: number): number {
+  return rows[index * rowWords + 4 + place] ?? 0;
+}
+
 /** How often an action, and an action after another, wait in the batch. */
-export function countWaiting(batch: Batch, action: number): number {
+export function countWaiting({ rows, length }: Batch, action: number): number {
   let count = 0;
-  for (let index = 0; index < batch.length; index++) {
-    if (batch.actions[index] === action && batch.weights[index] !== 0) count++;
+  for (let at = 0; at < length * rowWords; at += rowWords) {
+    if (rows[at] === action && isAllowed(rows, at)) count++;
   }
   return count;
 }
 
-export function countWaitingPairs(batch: Batch, previous: number, action: number): number {
+export function countWaitingPairs({ rows, length }: Batch, previous: number, action: number): number {
   let count = 0;
-  for (let index = 0; index < batch.length; index++) {
-    if (batch.actions[index] === action && batch.previous[index] === previous && batch.weights[index] !== 0) count++;
+  for (let at = 0; at < length * rowWords; at += rowWords) {
+    if (rows[at] === action && rows[at + 1] === previous && isAllowed(rows, at)) count++;
   }
   return count;
+}
+
+function isAllowed(rows: Uint32Array, at: number): boolean {
+  return ((rows[at + 2] ?? 0) & 0xff) !== 0;
 }
 
 /** Whether an allowed request that waits named this destination of this action. */
-export function isDestinationWaiting(batch: Batch, action: number, destination: number): boolean {
-  const end = batch.length * destinationsMax;
-  for (let index = 0; index < end; index++) {
-    if (batch.destinations[index] !== destination) continue;
-    if (batch.actions[Math.floor(index / destinationsMax)] === action) return true;
+export function isDestinationWaiting({ rows, length }: Batch, action: number, destination: number): boolean {
+  for (let at = 0; at < length * rowWords; at += rowWords) {
+    if (rows[at] !== action) continue;
+    for (let place = 4; place < rowWords; place++) if (rows[at + place] === destination) return true;
   }
   return false;
 }
 
 export function clearBatch(batch: Batch): void {
+  // An agent that fills its batches will need the room again.
+  if (batch.length < batchSize) batch.rows = noRows;
   batch.length = 0;
   batch.heard = 0;
   batch.evidence = 0;

@@ -1,7 +1,7 @@
 /** A baseline, or a delta of one, as bytes: what the store holds and what an operator exports. */
 
 import { type ActionTable, actionsMax, slotCount, slotForAction } from './action-table.ts';
-import { type Baseline, createBaseline, standings } from './baseline.ts';
+import { type Baseline, closeEmptyTables, createBaseline, openTables, standings } from './baseline.ts';
 import { type DestinationMemory, generationWords } from './destination-memory.ts';
 import { openReader, openWriter, type Reader, type Writer } from './packed.ts';
 import { addRecent, inOrder, recentEntries, recentMax } from './recent.ts';
@@ -50,10 +50,12 @@ export function decodeBaseline(bytes: Uint8Array): Baseline | null {
   const standing = standings[reader.number(standings.length - 1)];
   if (standing === undefined) return null;
   baseline.standing = standing;
+  openTables(baseline);
   readActions(reader, baseline.actions);
   reader.cells(baseline.pairs);
   reader.cells(baseline.histograms);
   reader.cells(baseline.hours);
+  closeEmptyTables(baseline);
   readMemory(reader, baseline.destinations);
   readMemory(reader, baseline.shown);
   const length = reader.number(recentMax);
@@ -145,6 +147,6 @@ function readMemory(reader: Reader, memory: DestinationMemory): void {
   memory.generation = reader.number(epochMax);
   memory.olderGeneration = reader.number(epochMax);
   if (memory.olderGeneration > memory.generation) reader.refuse();
-  reader.words(memory.newer, generationWords);
-  reader.words(memory.older, generationWords);
+  memory.newer = reader.words(generationWords) ?? memory.newer;
+  memory.older = reader.words(generationWords) ?? memory.older;
 }

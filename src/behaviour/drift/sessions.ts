@@ -1,21 +1,20 @@
 /** What is held of a session while it lasts: its last action, and where its destinations first appeared. */
 
 import { LRUCache } from 'lru-cache';
+import { type Appearances, appearancesMax, createAppearances, findAppearance, noteAppearance } from './appearances.ts';
 
-/** Hashes held of one session, and how long after they were last met. */
-export const seenMax = 512;
+/** Hashes of one response that are looked at, and how long they are held after they were last met. */
+export const seenMax = appearancesMax;
 const seenLifetimeMs = 15 * 60 * 1000;
 /** A session unused for so long begins anew. */
 const sessionLifetimeMs = 60 * 60 * 1000;
-
-/** Where a destination first appeared: in the response to an action, or (0) in a request of the agent's own. */
-type Appearance = { readonly action: number; atMs: number };
 
 export type Session = {
   /** Hash of the action before; `start` where there is none. */
   previous: number;
   lastAtMs: number;
-  seen: Map<number, Appearance> | null;
+  /** Null before anything was. */
+  seen: Appearances | null;
 };
 
 /** Stands for "nothing yet" as the action before the first. */
@@ -63,21 +62,12 @@ export function noteRequest(session: Session, hash: number, nowMs: number): void
 
 /** The action whose response first showed a destination; 0 where none did, or too long ago. */
 export function responseThatShowed({ seen }: Session, hash: number, nowMs: number): number {
-  const appearance = seen?.get(hash);
-  return appearance === undefined || nowMs - appearance.atMs > seenLifetimeMs ? ownRequest : appearance.action;
+  const place = seen === null ? 0 : findAppearance(seen, hash);
+  if (seen === null || place === 0 || nowMs - (seen.atMs[place - 1] ?? 0) > seenLifetimeMs) return ownRequest;
+  return seen.actions[place - 1] ?? ownRequest;
 }
 
 function note(session: Session, hash: number, action: number, nowMs: number): void {
-  session.seen ??= new Map();
-  const { seen } = session;
-  let appearance = seen.get(hash);
-  if (appearance !== undefined) seen.delete(hash);
-  if (appearance === undefined || nowMs - appearance.atMs > seenLifetimeMs) appearance = { action, atMs: nowMs };
-  appearance.atMs = nowMs;
-  seen.set(hash, appearance);
-  if (seen.size <= seenMax) return;
-  for (const oldest of seen.keys()) {
-    seen.delete(oldest);
-    return;
-  }
+  session.seen ??= createAppearances();
+  noteAppearance(session.seen, hash, action, nowMs, seenLifetimeMs);
 }
