@@ -222,6 +222,7 @@ program
   .option('--scope <scopes>', 'space-separated; those of the running demo, else what the issuer gives unasked')
   .option('--audience <uri>', 'audience of the token; the origin of the URL by default')
   .option('--reason <text>', 'why the call is made; sent as agent-reason')
+  .option('--max-time <duration>', 'how long to read the body; 30s by default, an event stream to its end or Ctrl-C')
   .addOption(jsonOption())
   .action(async (url: string, { header, ...options }) => {
     const clientSecret = process.env.POSTERN_CLIENT_SECRET;
