@@ -4,7 +4,7 @@
  */
 
 import { LRUCache } from 'lru-cache';
-import { Agent } from 'undici';
+import type { Agent } from 'undici';
 import { type Deny, deny, isDeny } from '../decision.ts';
 import { Fault } from '../errors.ts';
 import type { AccessToken } from '../exchange.ts';
@@ -14,6 +14,7 @@ import { createBreaker } from './breaker.ts';
 import { type Dialect, introspectionDialect, strictDialect } from './dialects.ts';
 import { readIntrospected, readPlainAnswer, readSignedAnswer } from './introspection-answer.ts';
 import { createAskIssuer, type IntrospectionEndpoint } from './introspection-request.ts';
+import { createIssuerDispatcher } from './issuer-dispatcher.ts';
 import type { KeySet } from './key-set.ts';
 import { checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
 
@@ -55,7 +56,7 @@ const breakerBounds = { failuresMax: 5, firstWaitMs: 1000, longestWaitMs: 30_000
 /** Prepares the introspection of one issuer's opaque tokens. Asks nothing yet. */
 export function createIntrospect(options: IntrospectOptions): Introspect {
   const { clock, clockSkewMs, endpoint, cacheMs, negativeCacheMs, cacheMax = 10_000, onFailure } = options;
-  const dispatcher = createDispatcher(endpoint.timeoutMs);
+  const dispatcher = createIssuerDispatcher(connectionsMax, endpoint.timeoutMs);
   const learn = createLearn(options, dispatcher);
   const known = new LRUCache<string, Known>({ max: cacheMax });
   // Apart from the good ones, so that made-up tokens push out none of them.
@@ -142,17 +143,4 @@ function createLearn(options: IntrospectOptions, dispatcher: Agent) {
     const accessToken = readIntrospected(read.answer, { issuer, dialect, digest }, endpoint.url);
     return isDeny(accessToken) ? accessToken : (checkTimes(accessToken, clockSkewMs, clock()) ?? accessToken);
   };
-}
-
-function createDispatcher(timeoutMs: number): Agent {
-  return new Agent({
-    connections: connectionsMax,
-    pipelining: 1,
-    connect: { timeout: timeoutMs },
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-    keepAliveTimeout: 4000,
-    keepAliveMaxTimeout: 60_000,
-    maxHeaderSize: 16_384,
-  });
 }
