@@ -171,7 +171,10 @@ program
   .requiredOption('--reason <text>', 'why; kept with the entry')
   .option('--issuer <url>', 'issuer of the token (needed for jti) or of the subject')
   .option('--issued-before <time>', 'only tokens issued before it (RFC 3339; needed for issuer)')
-  .option('--until <time>', 'forget the entry then (RFC 3339); without it, it stands until lifted')
+  .option(
+    '--until <time>',
+    'forget the entry then (RFC 3339); without it, once no token is left that it hits, or when lifted',
+  )
   .option('--dry-run', 'say how many recent agents and live tokens it would hit, and revoke nothing', false)
   .addOption(adminOption())
   .addOption(tokenOption())

@@ -16,7 +16,7 @@ import { readIntrospected, readPlainAnswer, readSignedAnswer } from './introspec
 import { createAskIssuer, type IntrospectionEndpoint } from './introspection-request.ts';
 import { createIssuerDispatcher } from './issuer-dispatcher.ts';
 import type { KeySet } from './key-set.ts';
-import { checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
+import { checkLifetime, checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
 
 export type Introspect = {
   /** The digest is the token's SHA-256. */
@@ -33,6 +33,8 @@ export type IntrospectOptions = {
   readonly dialect?: Dialect | undefined;
   readonly algorithms: readonly string[];
   readonly clockSkewMs: number;
+  /** From iat to exp; any where absent. */
+  readonly lifetimeMaxMs?: number | undefined;
   /** For signed answers. */
   readonly keySet: KeySet;
   readonly endpoint: IntrospectionEndpoint;
@@ -127,7 +129,7 @@ export function createIntrospect(options: IntrospectOptions): Introspect {
 
 /** Asks about one token, and checks what is said. Rejects where there is no answer to go by. */
 function createLearn(options: IntrospectOptions, dispatcher: Agent) {
-  const { issuer, endpoint, clock, clockSkewMs } = options;
+  const { issuer, endpoint, clock, clockSkewMs, lifetimeMaxMs } = options;
   const dialect = introspectionDialect(options.dialect ?? strictDialect);
   const signed = { ...options, ...endpoint, algorithms: allowedAlgorithms(options.algorithms) };
   const ask = createAskIssuer(endpoint, dispatcher);
@@ -141,6 +143,7 @@ function createLearn(options: IntrospectOptions, dispatcher: Agent) {
         : await readSignedAnswer(document, askedAtMs, signed);
     if (isDeny(read)) return read;
     const accessToken = readIntrospected(read.answer, { issuer, dialect, digest }, endpoint.url);
-    return isDeny(accessToken) ? accessToken : (checkTimes(accessToken, clockSkewMs, clock()) ?? accessToken);
+    if (isDeny(accessToken)) return accessToken;
+    return checkTimes(accessToken, clockSkewMs, clock()) ?? checkLifetime(accessToken, lifetimeMaxMs) ?? accessToken;
   };
 }
