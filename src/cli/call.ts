@@ -255,14 +255,22 @@ function explain(io: Io, verdict: Verdict, attempts: number): void {
 }
 
 /** Shows events as they come, for as long as somebody reads. */
-function follow({ stdout }: Io, response: Response, timeoutMs: number | null): Promise<BodyEnd> {
-  const hasReader = () => !stdout.destroyed && stdout.errored === null;
-  stdout.write('\n');
-  return readBody(response, { bytesMax: Number.POSITIVE_INFINITY, timeoutMs }, async (text) => {
-    // A reader that went away never drains what is left.
-    if (hasReader() && !stdout.write(printable(text))) await once(stdout, 'drain').catch(() => {});
-    return hasReader();
-  });
+async function follow({ stdout }: Io, response: Response, timeoutMs: number | null): Promise<BodyEnd> {
+  // process.stdout forgets its errors, so whether there is a reader must be kept here.
+  let hasReader = true;
+  const lose = () => {
+    hasReader = false;
+  };
+  stdout.on('error', lose);
+  try {
+    stdout.write('\n');
+    return await readBody(response, { bytesMax: Number.POSITIVE_INFINITY, timeoutMs }, async (text) => {
+      if (!stdout.write(printable(text))) await once(stdout, 'drain').catch(lose);
+      return hasReader;
+    });
+  } finally {
+    stdout.off('error', lose);
+  }
 }
 
 /** Says where the body is not all there. */

@@ -7,6 +7,7 @@ import { explain } from '../../src/cli/explain.ts';
 import { revocations, revoke } from '../../src/cli/revoke.ts';
 import { type DemoParts, freePorts, startDemoParts } from '../../src/demo/parts.ts';
 import { createCapturedIo } from '../support/captured-io.ts';
+import { mainFile, postern } from './postern-process.ts';
 
 let folder: string;
 let parts: DemoParts;
@@ -76,6 +77,19 @@ describe('postern call, on a stream of events', () => {
     if (json) expect(JSON.parse(stdout())).toMatchObject({ decision: 'allowed', body_end: 'time' });
     else expect(stdout()).toContain('--max-time');
     expect(stdout()).not.toContain('cut off');
+  });
+
+  test('ends when nobody reads it any more, long before the stream does', async () => {
+    const { secret = '' } = parts.clients.get('agent-streamer') ?? {};
+    const url = `${parts.origin}/repos/acme/site/events`;
+    const client = ['--issuer', parts.issuer, '--client-id', 'agent-streamer', '--scope', 'repo:read'];
+    const script = `"${process.execPath}" "${mainFile}" "$@" | head -n 3`;
+    const { code, stdout } = await postern(['call', url, ...client], {
+      command: ['sh', '-c', script, 'sh'],
+      env: { POSTERN_CLIENT_SECRET: secret },
+    });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^allowed {2}status 200\n/);
   });
 
   test.each(['5', '0s', '-1s', '25d', 'soon'])('takes no %s for --max-time', async (maxTime) => {
