@@ -247,7 +247,7 @@ async function start(parts: Parts, inForce: InForce, sources: ReloadSources, clo
   closers.add(() => listener.drain(0));
   // The start need not wait: until there are keys, tokens of an issuer are answered with issuer_unavailable.
   void keySets.warm();
-  logger.info({ port, adminPort, store: config.store.kind, policy: vetted.ruleSet.hash }, 'ready');
+  logger.info({ port, adminPort, store: config.store.kind, policy: vetted.ruleSet.hash }, 'listening');
   if (
     config.proof.nonce === 'required' &&
     config.proof.nonceSecretFile === undefined &&
