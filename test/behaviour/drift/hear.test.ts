@@ -69,7 +69,10 @@ describe('a replica that is told of requests elsewhere', () => {
     const [alone, here] = [shared(), shared()];
     for (let count = 0; count < 40; count++) {
       const { action } = alone.call('GET /things/1', { afterMs: 1000 });
-      here.drift.hear(here.agent, [{ ...notice(here.now()), action }, { ...notice(here.now()), action }]);
+      here.drift.hear(here.agent, [
+        { ...notice(here.now()), action },
+        { ...notice(here.now()), action },
+      ]);
       here.call('GET /things/1', { afterMs: 1000 });
     }
     for (const { agent } of [alone, here]) settle(agent, null);
