@@ -1,4 +1,4 @@
-/** `host:port` as it stands in configuration, with IPv6 addresses in brackets. */
+/** Where Postern listens: `host:port` as it stands in configuration, with IPv6 addresses in brackets. */
 
 import type { AddressInfo, Server } from 'node:net';
 import { Fault } from './errors.ts';
@@ -20,6 +20,15 @@ export function isLoopback(address: string): boolean {
   const { host } = splitAddress(address);
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
+
+/** Limits of a listener whose few peers send small requests: that of the admin API, and that of transmitters. */
+export const fewPeersLimits = {
+  maxHeaderSize: 16_384,
+  requestTimeout: 10_000,
+  headersTimeout: 5000,
+  keepAliveTimeout: 60_000,
+  connectionsCheckingInterval: 1000,
+};
 
 const remedies: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another process has it; stop that one, or name another port',

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import { parseStrictJsonBytes } from './strict-json.ts';
+import { readRequestBody } from './whole-body.ts';
 
 const bodyBytesMax = 65_536;
 const bodyDepthMax = 16;
@@ -57,24 +58,9 @@ export async function readJson({ incoming }: AdminRequest): Promise<{ readonly v
   if (!/^application\/json\s*(;|$)/i.test(incoming.headers['content-type'] ?? '')) {
     return problem(415, 'Unsupported media type', 'Send application/json.');
   }
-  const bytes = await readBody(incoming);
+  const bytes = await readRequestBody(incoming, bodyBytesMax);
   if (bytes === 'too large') return problem(413, 'Body too large', 'Send 64 KiB at most.');
   const value = bytes === 'aborted' ? undefined : parseStrictJsonBytes(bytes, { maxDepth: bodyDepthMax });
   if (value === undefined) return problem(400, 'Malformed JSON', 'The body is not JSON, or names a member twice.');
   return { value };
-}
-
-/** The connection stays whole, so that whoever sent too much can read so. */
-function readBody(incoming: IncomingMessage): Promise<Buffer | 'too large' | 'aborted'> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    incoming.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes <= bodyBytesMax) chunks.push(chunk);
-      else resolve('too large');
-    });
-    incoming.once('end', () => resolve(Buffer.concat(chunks)));
-    incoming.once('error', () => resolve('aborted'));
-  });
 }

@@ -2,7 +2,7 @@
 
 import { hash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { listenAt } from './address.ts';
+import { fewPeersLimits, listenAt } from './address.ts';
 import {
   type AdminProblem,
   type AdminRequest,
@@ -73,14 +73,7 @@ const unknownDecision = problem(
 );
 
 export function createAdmin(options: AdminOptions): Admin {
-  const limits = {
-    maxHeaderSize: 16_384,
-    requestTimeout: 10_000,
-    headersTimeout: 5000,
-    keepAliveTimeout: 60_000,
-    connectionsCheckingInterval: 1000,
-  };
-  const server = createServer(limits, async (incoming, response) => {
+  const server = createServer(fewPeersLimits, async (incoming, response) => {
     const answer = await answerTo(options, incoming).catch((fault: unknown) => answerToFault(options, fault));
     send(response, answer, incoming);
   });

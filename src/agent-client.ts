@@ -13,7 +13,7 @@ export type AgentClientOptions = {
   readonly resource?: string | undefined;
   /** The agent's key, for callers that also sign by hand. A new ES256 key where absent. */
   readonly keyPair?: oauth.CryptoKeyPair | undefined;
-  /** Of each request, until its response fields have arrived and its body has been read. */
+  /** Until the response fields of a call have arrived; for requests to the issuer, until the body has, too. */
   readonly timeoutMs?: number | undefined;
 };
 
@@ -49,7 +49,9 @@ const renewBeforeMs = 10_000;
 export function createAgentClient(options: AgentClientOptions): AgentClient {
   const issuer = checkedUrl(options.issuer, 'issuer');
   const client: oauth.Client = { client_id: options.clientId };
-  const request = requestOptions(options.timeoutMs ?? 10_000);
+  const timeoutMs = options.timeoutMs ?? 10_000;
+  const request = requestOptions(timeoutMs, () => AbortSignal.timeout(timeoutMs));
+  const callRequest = requestOptions(timeoutMs);
   let handle: Promise<oauth.DPoPHandle> | null = null;
   let server: Promise<oauth.AuthorizationServer> | null = null;
   let issued: Promise<IssuedToken> | null = null;
@@ -103,7 +105,7 @@ export function createAgentClient(options: AgentClientOptions): AgentClient {
     const [token, DPoP] = await Promise.all([accessToken(), dpop()]);
     try {
       const { value: response, attempts } = await withNonceRetry(() =>
-        oauth.protectedResourceRequest(token, method, url, new Headers(headers), body, { ...request, DPoP }),
+        oauth.protectedResourceRequest(token, method, url, new Headers(headers), body, { ...callRequest, DPoP }),
       );
       return { response, challenges: [], attempts };
     } catch (fault) {
@@ -149,25 +151,30 @@ type FetchOptions = oauth.CustomFetchOptions<string, oauth.ProtectedResourceRequ
 type RequestOptions = {
   readonly [oauth.allowInsecureRequests]: true;
   readonly [oauth.customFetch]: (url: string, init: FetchOptions) => Promise<Response>;
-  readonly signal: () => AbortSignal;
+  readonly signal?: () => AbortSignal;
 };
 
 /**
  * oauth4webapi refuses http altogether or allows it altogether. It is allowed here, and the one function that every
- * request goes through, those to endpoints named by metadata too, refuses it for any host but loopback.
+ * request goes through, those to endpoints named by metadata too, refuses it for any host but loopback. The signal
+ * holds until the body has been read; where there is none, only the response fields must arrive in time.
  */
-function requestOptions(timeoutMs: number): RequestOptions {
+function requestOptions(timeoutMs: number, signal?: () => AbortSignal): RequestOptions {
   return {
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: async (text, init) => {
       const url = checkedUrl(text, 'URL');
+      const late = new AbortController();
+      const timer = setTimeout(() => late.abort(), timeoutMs);
       try {
-        return await fetch(url, { ...init, body: init.body ?? null });
+        return await fetch(url, { ...init, body: init.body ?? null, signal: init.signal ?? late.signal });
       } catch (fault) {
         throw new Fault('unreachable', `${url.origin} did not answer within ${timeoutMs} ms, or not at all`, fault);
+      } finally {
+        clearTimeout(timer);
       }
     },
-    signal: () => AbortSignal.timeout(timeoutMs),
+    ...(signal && { signal }),
   };
 }
 

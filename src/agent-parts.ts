@@ -7,7 +7,7 @@ import { followRegistry, type RegistryFile } from './agents/registry-file.ts';
 import { createSeenAgents, markOf, type SeenAgents } from './agents/seen.ts';
 import { createAgentViews } from './agents/views.ts';
 import type { Config } from './config/schema.ts';
-import { formatProblem, StoreFault } from './errors.ts';
+import { lineOfProblem, StoreFault } from './errors.ts';
 import type { Closers } from './lifecycle.ts';
 import type { Metrics } from './record/metrics.ts';
 import { ownerHandle } from './revocation/handles.ts';
@@ -45,7 +45,7 @@ export function createAgentParts(options: {
       metrics.countReload(change.outcome);
       if (change.outcome === 'loaded') logger.info({ agents: change.agents }, 'the registry of agents was read again');
       else {
-        const problems = change.problems.map(formatProblem);
+        const problems = change.problems.map(lineOfProblem);
         logger.error({ problems }, 'the registry of agents has changed and is no good; the last good one stays');
       }
     },

@@ -18,9 +18,19 @@ export type Verdict = {
   /** As sent: seconds or a date (RFC 9110 §10.2.3). */
   readonly retryAfter: string | null;
   readonly challenge: string | null;
+  /** As much of it as is kept. */
   readonly body: string;
-  readonly isTruncated: boolean;
+  readonly bodyEnd: BodyEnd;
 };
+
+/**
+ * How the body ended: with all of it, at the bound of bytes or of time that is kept here, or `cut`, where the other side
+ * broke off before the end.
+ */
+export type BodyEnd = 'complete' | 'bytes' | 'time' | 'cut';
+
+/** Takes text as it comes. False where no more is wanted. */
+export type TakeText = (text: string) => boolean | Promise<boolean>;
 
 type Explanation = Pick<Verdict, 'reason' | 'title' | 'detail' | 'rule'>;
 
@@ -33,20 +43,35 @@ const upstreamReasons: ReadonlySet<string> = new Set<Reason>([
 ]);
 const bodyBytesMax = 65_536;
 
-/** Reads an answer to its end, to the bound or until it breaks off. Never rejects. */
-export async function readVerdict(response: Response): Promise<Verdict> {
-  const { text, end } = await readText(response);
+/** Reads an answer to its end, to a bound or until it breaks off. Never rejects. */
+export async function readVerdict(response: Response, timeoutMs: number): Promise<Verdict> {
+  let body = '';
+  const bodyEnd = await readBody(response, { bytesMax: bodyBytesMax, timeoutMs }, (text) => {
+    body += text;
+    return true;
+  });
   const decisionId = response.headers.get('postern-decision');
-  const explanation = end === 'bound' ? null : explanationOf(response, end === 'complete' ? text : '', decisionId);
+  const whole = bodyEnd === 'complete' ? body : '';
+  const explanation = bodyEnd === 'bytes' ? null : explanationOf(response, whole, decisionId);
+  return { ...verdictOf(response, explanation), body, bodyEnd };
+}
+
+/** What an event stream tells before its first event, or null for any other answer: its body may go on for ever. */
+export function verdictOfStream(response: Response): Verdict | null {
+  if (mediaTypeOf(response) !== 'text/event-stream') return null;
+  return { ...verdictOf(response, null), body: '', bodyEnd: 'complete' };
+}
+
+function verdictOf(response: Response, explanation: Explanation | null): Omit<Verdict, 'body' | 'bodyEnd'> {
+  const { status, headers } = response;
+  const decisionId = headers.get('postern-decision');
   return {
     outcome: outcomeOf(decisionId, explanation),
-    status: response.status,
+    status,
     decisionId,
     ...(explanation ?? unexplained),
-    retryAfter: response.headers.get('retry-after'),
-    challenge: response.headers.get('www-authenticate'),
-    body: text,
-    isTruncated: end !== 'complete',
+    retryAfter: headers.get('retry-after'),
+    challenge: headers.get('www-authenticate'),
   };
 }
 
@@ -63,8 +88,7 @@ const unexplained: Explanation = { reason: null, title: null, detail: null, rule
  * repeats the decision id, which an upstream is never told.
  */
 function explanationOf(response: Response, text: string, decisionId: string | null): Explanation | null {
-  const [mediaType = ''] = (response.headers.get('content-type') ?? '').split(';');
-  if (decisionId === null || mediaType.trim().toLowerCase() !== 'application/problem+json') return null;
+  if (decisionId === null || mediaTypeOf(response) !== 'application/problem+json') return null;
   // An answer to HEAD, or one that broke off, can't explain itself. To call it allowed by mistake would be worse.
   if (text === '') return unexplained;
   const problem = parseObject(text);
@@ -90,26 +114,47 @@ function textOf(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
 }
 
-type Text = {
-  readonly text: string;
-  /** `broken`: the connection or the client's patience ended first. */
-  readonly end: 'complete' | 'bound' | 'broken';
-};
+function mediaTypeOf({ headers }: Response): string {
+  const [mediaType = ''] = (headers.get('content-type') ?? '').split(';');
+  return mediaType.trim().toLowerCase();
+}
 
-async function readText(response: Response): Promise<Text> {
+export type BodyBounds = { readonly bytesMax: number; readonly timeoutMs: number | null };
+
+/** Hands the body over as text. What is left of it at a bound is cancelled. Rejects only where the taker does. */
+export async function readBody(response: Response, bounds: BodyBounds, take: TakeText): Promise<BodyEnd> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return 'complete';
+  const cancel = () => reader.cancel().catch(() => {});
+  let isLate = false;
+  const expire = () => {
+    isLate = true;
+    void cancel();
+  };
+  const timer = bounds.timeoutMs === null ? undefined : setTimeout(expire, bounds.timeoutMs);
   const decoder = new TextDecoder();
-  let text = '';
-  let bytes = 0;
   try {
-    // Leaving the loop early cancels the body.
-    for await (const chunk of response.body ?? []) {
-      const room = bodyBytesMax - bytes;
-      bytes += chunk.byteLength;
-      text += decoder.decode(chunk.subarray(0, room), { stream: true });
-      if (bytes > bodyBytesMax) return { text, end: 'bound' };
+    for (let room = bounds.bytesMax; ; ) {
+      const read = await reader.read().catch(brokenBy);
+      if (isLate) return 'time';
+      if (typeof read === 'string') return read;
+      if (read.value === undefined) break;
+      const isWanted = await take(decoder.decode(read.value.subarray(0, room), { stream: true }));
+      room -= read.value.byteLength;
+      if (isWanted && room >= 0) continue;
+      await cancel();
+      return 'bytes';
     }
-  } catch {
-    return { text, end: 'broken' };
+    await take(decoder.decode());
+    return 'complete';
+  } finally {
+    clearTimeout(timer);
   }
-  return { text: text + decoder.decode(), end: 'complete' };
+}
+
+/** fetch has a bound of its own on how long nothing may come. */
+function brokenBy(fault: unknown): BodyEnd {
+  const cause = fault instanceof Error ? fault.cause : null;
+  const isIdle = cause instanceof Error && 'code' in cause && cause.code === 'UND_ERR_BODY_TIMEOUT';
+  return isIdle ? 'time' : 'cut';
 }

@@ -247,7 +247,7 @@ async function start(parts: Parts, inForce: InForce, sources: ReloadSources, clo
   closers.add(() => listener.drain(0));
   // The start need not wait: until there are keys, tokens of an issuer are answered with issuer_unavailable.
   void keySets.warm();
-  logger.info({ port, adminPort, store: config.store.kind, policy: vetted.ruleSet.hash }, 'ready');
+  logger.info({ port, adminPort, store: config.store.kind, policy: vetted.ruleSet.hash }, 'listening');
   if (
     config.proof.nonce === 'required' &&
     config.proof.nonceSecretFile === undefined &&
@@ -271,12 +271,14 @@ async function start(parts: Parts, inForce: InForce, sources: ReloadSources, clo
     drain: runOnce(async () => {
       // Readiness fails first, so that traffic goes elsewhere before a single request is turned away.
       life.isShuttingDown = true;
+      logger.info('asked to stop: readiness fails from now on, live requests may finish');
       listener.releaseClients();
       const { shutdown } = inForce.policy.config;
       await setTimeout(shutdown.delay);
       life.isDraining = true;
       await listener.drain(shutdown.deadline);
       await closers.closeAll();
+      logger.info('stopped');
     }),
   };
 }

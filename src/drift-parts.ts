@@ -40,7 +40,7 @@ export type DriftPartsOptions = {
   readonly store: DriftStore;
   readonly clock: () => number;
   readonly logger: Logger;
-  readonly metrics: Pick<Metrics, 'observeDrift'>;
+  readonly metrics: Pick<Metrics, 'observeDrift' | 'countDriftLost'>;
   readonly sinks: Pick<Sinks, 'write'>;
   /** Routes whose operations an OpenAPI document names, as they are now. */
   readonly documented: Pick<ReadonlySet<string>, 'has'>;
@@ -52,6 +52,8 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
   let running: Running | null = null;
   let isReached = true;
   let sharedMs = Number.NEGATIVE_INFINITY;
+  let lostInRound = 0;
+  let isLosing = false;
 
   function onStore(fault: unknown): void {
     const wasReached = isReached;
@@ -60,6 +62,15 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
     if (fault instanceof StoreFault) {
       logger.warn({ problem: fault.message }, 'what agents do is not shared until the store is back');
     } else logger.error({ err: fault }, 'an unforeseen fault in sharing what agents do');
+  }
+
+  function onLost(): void {
+    metrics.countDriftLost();
+    lostInRound++;
+    // Said once, until a round has passed without.
+    if (isLosing) return;
+    isLosing = true;
+    logger.warn('agents come faster than the store takes what they did: what was last learned of some is lost');
   }
 
   async function begin(): Promise<void> {
@@ -86,6 +97,7 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
       snapshotDays: config.snapshotDays,
       nameOf: engine.nameOf,
       settle: (agent) => settle(agent, engine.fleet),
+      onLost,
       onStore,
     });
     const telling = createTelling({
@@ -112,6 +124,8 @@ export function createDriftParts(options: DriftPartsOptions): DriftParts {
     if (running === null) return;
     const { engine, keeper } = running;
     await keeper.flush();
+    isLosing = lostInRound > 0;
+    lostInRound = 0;
     if (performance.now() - sharedMs < shareMs && !engine.wantsShare()) return;
     sharedMs = performance.now();
     await engine.share(store);

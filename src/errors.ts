@@ -43,6 +43,11 @@ export function formatProblem(problem: Problem): string {
   return `${place}: ${problem.message}`;
 }
 
+/** The same on one line, for logs and answers: without the line of the file that the message may show. */
+export function lineOfProblem(problem: Problem): string {
+  return formatProblem(problem).split('\n', 1)[0] ?? '';
+}
+
 /** The store did not answer in time or at all. Before a decision this denies with `store_unavailable`. */
 export class StoreFault extends Fault {
   constructor(message: string, cause?: unknown) {

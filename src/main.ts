@@ -171,7 +171,10 @@ program
   .requiredOption('--reason <text>', 'why; kept with the entry')
   .option('--issuer <url>', 'issuer of the token (needed for jti) or of the subject')
   .option('--issued-before <time>', 'only tokens issued before it (RFC 3339; needed for issuer)')
-  .option('--until <time>', 'forget the entry then (RFC 3339); without it, it stands until lifted')
+  .option(
+    '--until <time>',
+    'forget the entry then (RFC 3339); without it, once no token is left that it hits, or when lifted',
+  )
   .option('--dry-run', 'say how many recent agents and live tokens it would hit, and revoke nothing', false)
   .addOption(adminOption())
   .addOption(tokenOption())
@@ -222,6 +225,7 @@ program
   .option('--scope <scopes>', 'space-separated; those of the running demo, else what the issuer gives unasked')
   .option('--audience <uri>', 'audience of the token; the origin of the URL by default')
   .option('--reason <text>', 'why the call is made; sent as agent-reason')
+  .option('--max-time <duration>', 'how long to read the body; 30s by default, an event stream to its end or Ctrl-C')
   .addOption(jsonOption())
   .action(async (url: string, { header, ...options }) => {
     const clientSecret = process.env.POSTERN_CLIENT_SECRET;

@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import { type Answer, json, problem } from './admin-answer.ts';
-import { formatProblem } from './errors.ts';
+import { lineOfProblem } from './errors.ts';
 import type { Closers } from './lifecycle.ts';
 import { reloadLine } from './record/audit-record.ts';
 import type { Metrics } from './record/metrics.ts';
@@ -92,7 +92,9 @@ export function startReload(options: ReloadPartsOptions): ReloadParts {
       const problems = reloader.problems();
       const [first] = problems ?? [];
       if (first !== undefined) {
-        return `what the files hold was refused, for ${problems?.length} problems: ${formatProblem(first)}`;
+        const others = (problems?.length ?? 0) - 1;
+        const more = others === 0 ? '' : ` (and ${others} more)`;
+        return `what the files hold was refused: ${lineOfProblem(first)}${more}`;
       }
       const kept = reloader.kept();
       return kept.length === 0 ? null : kept.map(keptText).join(', ');
@@ -106,7 +108,7 @@ function tell(report: Report, { logger, metrics, sinks, clock }: ReloadPartsOpti
     logger.info({ trigger, policy }, 'configuration and rules are those in use');
     return;
   }
-  const problems = outcome === 'refused' ? report.problems.map(formatProblem) : [];
+  const problems = outcome === 'refused' ? report.problems.map(lineOfProblem) : [];
   const needsRestart = outcome === 'refused' ? [] : report.kept.map(({ key }) => key);
   metrics.countReload(outcome);
   const hashes = { policyBefore, policy, configurationBefore, configuration };

@@ -57,7 +57,7 @@ export function createRevocationParts(options: {
     store,
     clock,
     newId: newDecisionId,
-    issuers: issuers.map(({ issuer }) => issuer),
+    issuers,
     onChange: (action, entry, author) => sinks.write(revocationLine(action, author, revocationView(entry), clock())),
     hold: mirror.hold,
     sync: () =>

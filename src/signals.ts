@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Logger } from 'pino';
 import { Agent } from 'undici';
-import { listenAt, originOf } from './address.ts';
+import { fewPeersLimits, listenAt, originOf } from './address.ts';
 import type { Config } from './config/schema.ts';
 import { Fault, StoreFault } from './errors.ts';
 import { createKeySets } from './identify/key-sets.ts';
@@ -149,13 +149,6 @@ function readTokenOf(file: string): () => Promise<string> {
 async function listen(endpoints: ReadonlyMap<string, PushEndpoint>, options: SignalsOptions): Promise<string> {
   const { config, logger, closers } = options;
   const { address = '', tls } = config.signals;
-  const limits = {
-    maxHeaderSize: 16_384,
-    requestTimeout: 10_000,
-    headersTimeout: 5000,
-    keepAliveTimeout: 60_000,
-    connectionsCheckingInterval: 1000,
-  };
   const onFault = (fault: unknown) => {
     const isForeseen = fault instanceof StoreFault || fault instanceof Fault;
     if (isForeseen)
@@ -165,8 +158,8 @@ async function listen(endpoints: ReadonlyMap<string, PushEndpoint>, options: Sig
   const answer = createAnswerPush({ endpoints, onFault });
   const server =
     tls === undefined
-      ? createServer(limits, answer)
-      : createTlsServer({ ...limits, ...keyPairOf(tls), minVersion: 'TLSv1.2' }, answer);
+      ? createServer(fewPeersLimits, answer)
+      : createTlsServer({ ...fewPeersLimits, ...keyPairOf(tls), minVersion: 'TLSv1.2' }, answer);
   server.maxConnections = connectionsMax;
   const port = await listenAt(server, address, 'signals.address');
   server.on('error', onFault);

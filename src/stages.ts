@@ -185,12 +185,14 @@ function createIdentifyStage({
   const nonces = proof.nonce === 'required' ? createNonces({ secret, clock }) : null;
   return createIdentify({
     verifyAccessToken: createVerifyAccessToken({
-      issuers: issuers.flatMap(({ issuer, algorithms, clockSkew, dialect }) => {
-        const keySet = keySets.byIssuer.get(issuer);
-        return keySet === undefined
-          ? []
-          : [{ issuer, algorithms, clockSkewMs: clockSkew, keySet, dialect: dialectOf(dialect) }];
-      }),
+      issuers: issuers.flatMap(
+        ({ issuer, algorithms, clockSkew: clockSkewMs, tokenMaxLifetime: lifetimeMaxMs, dialect }) => {
+          const keySet = keySets.byIssuer.get(issuer);
+          return keySet === undefined
+            ? []
+            : [{ issuer, algorithms, clockSkewMs, lifetimeMaxMs, keySet, dialect: dialectOf(dialect) }];
+        },
+      ),
       clock,
       tokenBytesMax: limits.token,
       introspect: opaqueTokens?.verify,

@@ -263,7 +263,12 @@ function messageOf(issue: z.core.$ZodIssue): string {
     return 'has none of the forms that are possible here; see the configuration reference';
   if (issue.code === 'invalid_key')
     return `has an invalid name: ${issue.issues.map((inner) => inner.message).join('; ')}`;
-  return issue.message.replace(/^Invalid input: expected (\w+), received (\w+)$/, 'must be of type $1, not $2');
+  return (
+    issue.message
+      .replace(/^Invalid input: expected (\w+), received (\w+)$/, 'must be of type $1, not $2')
+      // YAML's null is what stands where nothing was written, as in an empty file or after a key.
+      .replace(/, not null$/, ', but nothing stands there')
+  );
 }
 
 function knownKeys(schema: JsonSchema, path: readonly PropertyKey[]): readonly string[] {

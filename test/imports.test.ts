@@ -10,7 +10,7 @@ const stages = [
 /** Modules that know nothing of Postern's stages and may be used from all of them. */
 const leaves = [
   ...['exchange.ts', 'decision.ts', 'drift-scores.ts', 'errors.ts', 'leak-search.ts'],
-  ...['strict-json.ts', 'yaml-source.ts'],
+  ...['strict-json.ts', 'yaml-source.ts', 'proxy-fields.ts', 'whole-body.ts'],
 ];
 
 type Import = { readonly from: string; readonly to: string; readonly isType: boolean };

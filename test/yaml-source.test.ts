@@ -138,7 +138,8 @@ describe('vetting', () => {
     ['name: x\ntable: {A: {x: 1}}', 'table.A has an invalid name: must be lower case'],
     ['name: x\ntable: {a: {y: 1, x: 2}}', 'unknown key table.a.y'],
     ['[]', 'the file must be of type object, not array'],
-    ['', 'the file must be of type object, not null'],
+    ['', 'the file must be of type object, but nothing stands there'],
+    ['name:', 'name must be of type string, but nothing stands there'],
   ])('says of %j: %s', (text, expected) => {
     const messages = problemsOf(text, schema).map(({ message }) => message);
     expect(messages.some((message) => message.startsWith(expected))).toBe(true);

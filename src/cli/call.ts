@@ -1,8 +1,10 @@
 /** `postern call URL`: an agent in one command. Gets a token, makes the proof, shows the decision and why. */
 
+import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { createAgentClient } from '../agent-client.ts';
-import { readVerdict, type Verdict } from '../agent-verdict.ts';
+import { type BodyEnd, readBody, readVerdict, type Verdict, verdictOfStream } from '../agent-verdict.ts';
+import { parseDuration } from '../config/units.ts';
 import { type DemoSession, readSession, usualSessionFolder } from '../demo/session.ts';
 import { Fault } from '../errors.ts';
 import {
@@ -33,6 +35,8 @@ export type CallOptions = {
   readonly audience?: string | undefined;
   /** Why the call is made, sent in agent-reason. */
   readonly reason?: string | undefined;
+  /** How long the body is read, as a duration. */
+  readonly maxTime?: string | undefined;
   readonly json: boolean;
   /** Where a running demo leaves what a client needs to know. */
   readonly sessionFolder?: string | undefined;
@@ -49,8 +53,10 @@ type Settings = {
 const secretBytesMax = 4096;
 const dataBytesMax = 10_485_760;
 const timeoutMs = 30_000;
+/** What a timer can hold: almost 25 days. */
+const timeoutMsMax = 2 ** 31 - 1;
 
-/** Exit codes: 0 allowed, 1 denied, 2 wrong usage, 3 issuer, Postern or the API behind it failed. */
+/** Exit codes: 0 allowed, 1 denied, 2 wrong usage, 3 issuer, Postern or the API behind it failed, or cut the answer off. */
 export async function call(options: CallOptions, io: Io): Promise<ExitCode> {
   const { json } = options;
   try {
@@ -66,20 +72,39 @@ export async function call(options: CallOptions, io: Io): Promise<ExitCode> {
     if (body !== undefined && isJson(body) && !fields.some(([name]) => name === 'content-type')) {
       fields.push(['content-type', 'application/json']);
     }
+    const bodyTimeoutMs = readMaxTime(options);
     const client = createAgentClient({ ...(await readSettings(options, url)), timeoutMs });
     const { response, attempts } = await client.call(url, { method, fields, body });
-    const verdict = await readVerdict(response);
-    if (json) writeJson(io.stdout, toJson(verdict, attempts));
-    else explain(io, verdict, attempts);
-    return exitCodeOf(verdict);
+    const stream = json ? null : verdictOfStream(response);
+    if (stream !== null) {
+      explain(io, stream, attempts);
+      const bodyEnd = await follow(io, response, bodyTimeoutMs);
+      return end(io, { ...stream, bodyEnd });
+    }
+    const verdict = await readVerdict(response, bodyTimeoutMs ?? timeoutMs);
+    if (json) {
+      writeJson(io.stdout, toJson(verdict, attempts));
+      return exitCodeOf(verdict);
+    }
+    explain(io, verdict, attempts);
+    // The explanation is the whole of Postern's own body.
+    if (verdict.reason === null && verdict.body !== '') writeLine(io.stdout, `\n${printable(verdict.body)}`);
+    return end(io, verdict);
   } catch (fault) {
     return reportFault(io, fault, { json });
   }
 }
 
-function exitCodeOf({ outcome }: Verdict): ExitCode {
-  if (outcome === 'allowed') return exitCodes.done;
-  return outcome === 'denied' ? exitCodes.no : exitCodes.dependency;
+function exitCodeOf({ outcome, bodyEnd }: Verdict): ExitCode {
+  if (outcome === 'denied') return exitCodes.no;
+  return outcome === 'allowed' && bodyEnd !== 'cut' ? exitCodes.done : exitCodes.dependency;
+}
+
+function readMaxTime({ maxTime }: CallOptions): number | null {
+  if (maxTime === undefined) return null;
+  const timeMs = parseDuration(maxTime);
+  if (timeMs !== null && timeMs > 0 && timeMs <= timeoutMsMax) return timeMs;
+  throw new Fault('usage', '--max-time takes a duration such as 10s, 5m or 1h, up to 24d');
 }
 
 /** Options first; what is missing comes from the running demo, and only for a URL that is the demo's own. */
@@ -198,7 +223,7 @@ function toJson(verdict: Verdict, attempts: number): object {
     challenge: verdict.challenge,
     attempts,
     body: verdict.body,
-    truncated: verdict.isTruncated,
+    body_end: verdict.bodyEnd,
   };
 }
 
@@ -227,7 +252,36 @@ function explain(io: Io, verdict: Verdict, attempts: number): void {
   for (const [name, value] of rows) {
     if (value !== null) writeLine(io.stdout, `  ${paint.faint(name.padEnd(11))}  ${printable(value)}`);
   }
-  // The explanation above is the whole of Postern's own body.
-  if (verdict.reason === null && verdict.body !== '') writeLine(io.stdout, `\n${printable(verdict.body)}`);
-  if (verdict.isTruncated) writeLine(io.stdout, paint.faint('(the rest of the body is not shown)'));
+}
+
+/** Shows events as they come, for as long as somebody reads. */
+async function follow({ stdout }: Io, response: Response, timeoutMs: number | null): Promise<BodyEnd> {
+  // process.stdout forgets its errors, so whether there is a reader must be kept here.
+  let hasReader = true;
+  const lose = () => {
+    hasReader = false;
+  };
+  stdout.on('error', lose);
+  try {
+    stdout.write('\n');
+    return await readBody(response, { bytesMax: Number.POSITIVE_INFINITY, timeoutMs }, async (text) => {
+      if (!stdout.write(printable(text))) await once(stdout, 'drain').catch(lose);
+      return hasReader;
+    });
+  } finally {
+    stdout.off('error', lose);
+  }
+}
+
+/** Says where the body is not all there. */
+function end(io: Io, verdict: Verdict): ExitCode {
+  const { bodyEnd, decisionId } = verdict;
+  const paint = createPaint(io);
+  if (bodyEnd === 'bytes') writeLine(io.stdout, paint.faint('(the rest of the body is not shown)'));
+  if (bodyEnd === 'time') writeLine(io.stdout, paint.faint('(not read any longer: --max-time sets for how long)'));
+  if (bodyEnd === 'cut') {
+    writeLine(io.stdout, paint.bad('cut off: the other side ended the connection before the end of the answer'));
+    if (decisionId !== null) writeLine(io.stdout, `  to see why: postern explain ${printable(decisionId)}`);
+  }
+  return exitCodeOf(verdict);
 }

@@ -159,7 +159,7 @@ function summaryOf({ id, decision, reason, rule, agent }: AuditLine): string {
   const agentId = typeof agent === 'object' && agent !== null && 'id' in agent ? agent.id : null;
   const columns = [decision, reason, agentId, rule].map((value) => (typeof value === 'string' ? value : '-'));
   const [effect = '', why = '', who = '', which = ''] = columns;
-  return `${effect.padEnd(5)}  ${why.padEnd(20)}  ${who.padEnd(12)}  ${which.padEnd(24)}  ${id}`;
+  return `${effect.padEnd(5)}  ${why.padEnd(23)}  ${who.padEnd(14)}  ${which.padEnd(27)}  ${id}`;
 }
 
 function toJson({ isAsTold, steps, audit }: TourResult, elapsedMs: number): object {

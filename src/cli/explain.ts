@@ -121,9 +121,10 @@ async function explainGiven(file: string, options: ExplainOptions): Promise<Expl
 function writeText(io: Io, { recorded, isSamePolicy, missing = [], explanation, refused }: Explained): void {
   const say = (text = '') => writeLine(io.stdout, printableLine(text));
   if (recorded !== undefined) {
-    const { id, time, decision, reason, rule, cause } = recorded;
+    const { id, time, decision, reason, rule, cause, end } = recorded;
     say(`${id}  ${time}`);
     say(`recorded   ${decision}${reason === null ? '' : ` (${reason})`}${rule === null ? '' : ` by ${rule}`}`);
+    if (end !== null && end !== 'complete' && end !== 'refused') say(`ended      ${end}`);
     if (cause !== null) say(`because    ${cause}`);
   }
   if (refused !== undefined) {

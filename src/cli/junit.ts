@@ -1,9 +1,11 @@
-/** JUnit XML, in the form that CI servers read: a suite for each test file, a case for each case. */
+/** JUnit XML, in the form that CI servers read: a suite for each test file, a case for each case, one for coverage. */
 
 import type { CaseResult, TestRun } from '../policy/tests/run-tests.ts';
-import { writeWhy } from './test-report.ts';
+import type { Summary } from './test.ts';
+import { writeCoverage, writeWhy } from './test-report.ts';
 
-export function junitOf({ results, problems }: TestRun): string {
+export function junitOf(run: TestRun, summary: Summary): string {
+  const { results, problems } = run;
   const files = [...new Set(results.map(({ file }) => file))];
   const suites = files.map((file) =>
     suiteOf(
@@ -17,10 +19,26 @@ export function junitOf({ results, problems }: TestRun): string {
       `    <testcase classname="${xmlText(file)}" name="can be run" file="${xmlText(file)}" line="${line ?? 1}" time="0">` +
       `<error message="${xmlText(message)}"/></testcase>\n  </testsuite>\n`,
   );
-  const failed = results.filter(({ mismatches }) => mismatches.length > 0).length;
-  const counts = `tests="${results.length + problems.length}" failures="${failed}" errors="${problems.length}"`;
+  const coverage = coverageOf(run, summary);
+  const tests = results.length + problems.length + coverage.tests;
+  const counts = `tests="${tests}" failures="${summary.failed + coverage.failures}" errors="${problems.length}"`;
   const time = secondsOf(results);
-  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="postern test" ${counts} time="${time}">\n${[...suites, ...broken].join('')}</testsuites>\n`;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="postern test" ${counts} time="${time}">\n${[...suites, ...broken, coverage.suite].join('')}</testsuites>\n`;
+}
+
+/** A case of its own where coverage is asked for: a report of nothing but passes would hide why the command failed. */
+function coverageOf(run: TestRun, summary: Summary): { tests: number; failures: number; suite: string } {
+  const { coverage, minCoverage } = summary;
+  if (minCoverage === 0) return { tests: 0, failures: 0, suite: '' };
+  const failures = coverage < minCoverage ? 1 : 0;
+  const lines: string[] = [];
+  writeCoverage((text = '') => void lines.push(text), run.coverage, summary);
+  const outcome =
+    failures === 0 ? '' : `<failure message="${xmlText(lines.at(-1) ?? '')}">${xmlText(lines.join('\n'))}</failure>`;
+  const suite =
+    `  <testsuite name="coverage" tests="1" failures="${failures}" errors="0" time="0">\n` +
+    `    <testcase classname="coverage" name="at least ${minCoverage}%" time="0">${outcome}</testcase>\n  </testsuite>\n`;
+  return { tests: 1, failures, suite };
 }
 
 function suiteOf(file: string, results: readonly CaseResult[]): string {

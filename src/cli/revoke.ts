@@ -54,11 +54,17 @@ export async function revoke(options: RevokeOptions, io: Io): Promise<ExitCode> 
     return {
       answer,
       lines: [
-        `${paint.good('revoked')} ${options.kind} ${printableLine(options.value)}, effective now`,
+        `${paint.good('revoked')} ${options.kind} ${printableLine(options.value)}, effective now${untilOf(answer.body)}`,
         paint.faint(`lift it with: postern revocations --lift ${id}${printableLine(accessOptions(options))}`),
       ],
     };
   });
+}
+
+/** An entry that hits no more than certain tokens is forgotten by itself once none of them can be left. */
+function untilOf(body: unknown): string {
+  const until = typeof body === 'object' && body !== null && 'expires_at' in body ? body.expires_at : null;
+  return typeof until === 'string' ? ` until ${printableLine(until)}` : '';
 }
 
 function previewOf(answer: AdminAnswer): Result {

@@ -113,7 +113,11 @@ function explained({ subject, context, mismatches, decision, failures }: CaseRes
 
 const isAllowWanted = ({ what, expected }: Mismatch) => what === 'effect' && expected === 'allow';
 
-function writeCoverage(say: Say, coverage: readonly RuleCoverage[], { coverage: percent, minCoverage }: Summary): void {
+export function writeCoverage(
+  say: Say,
+  coverage: readonly RuleCoverage[],
+  { coverage: percent, minCoverage }: Summary,
+): void {
   const missing = coverage.filter(({ matched, unmatched }) => matched === 0 || unmatched === 0);
   if (missing.length > 0) say('');
   for (const { id, file, line, matched, unmatched } of missing) {

@@ -49,7 +49,7 @@ async function runOnce(options: TestOptions, io: Io): Promise<Ran> {
   try {
     const run = await runTests(await planOf(options));
     const summary = summaryOf(run, options, performance.now() - startedMs);
-    if (options.junit !== undefined) writeJunit(options.junit, run);
+    if (options.junit !== undefined) writeJunit(options.junit, run, summary);
     if (options.json) writeJson(io.stdout, jsonOf(run, summary));
     else writeReport(io, run, summary);
     return { code: summary.code, files: run.files };
@@ -61,9 +61,9 @@ async function runOnce(options: TestOptions, io: Io): Promise<Ran> {
   }
 }
 
-function writeJunit(file: string, run: TestRun): void {
+function writeJunit(file: string, run: TestRun, summary: Summary): void {
   try {
-    writeFileSync(file, junitOf(run));
+    writeFileSync(file, junitOf(run, summary));
   } catch (cause) {
     throw new Fault('usage', `${file} cannot be written; check the folder and its permissions`, cause);
   }

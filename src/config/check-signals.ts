@@ -21,14 +21,22 @@ export function checkSignals(
   { signals, issuers }: Config,
   sound: ReadonlySet<string>,
 ): readonly ConfigurationProblem[] {
-  const { address, tls, transmitters } = signals;
+  const { address, keepFor, tls, transmitters } = signals;
   const known = sound.has('issuers') ? issuers.map(({ issuer }) => issuer) : null;
   const needsAddress = address === undefined && transmitters.some(({ push }) => push !== undefined);
   return [
     ...(needsAddress ? [fault(['signals', 'address'], 'is required where a transmitter has a push')] : []),
+    ...(sound.has('issuers') && transmitters.length > 0 ? checkKeepFor(keepFor, issuers) : []),
     ...(tls === undefined ? [] : checkKeyPair(['signals', 'tls'], tls)),
     ...transmitters.flatMap((one, index) => checkTransmitter(transmitters, one, index, known)),
   ];
+}
+
+/** A token that outlives the revocation of what was issued before an event would work again. */
+function checkKeepFor(keepFor: number, issuers: Config['issuers']): readonly ConfigurationProblem[] {
+  const outliving = issuers.find(({ tokenMaxLifetime = 0, clockSkew }) => tokenMaxLifetime + clockSkew >= keepFor);
+  if (outliving === undefined) return [];
+  return [fault(['signals', 'keepFor'], `must be longer than tokens live, by tokenMaxLifetime of ${outliving.issuer}`)];
 }
 
 function checkTransmitter(

@@ -32,7 +32,12 @@ export const drift = z.strictObject({
       latch: z.int().min(1).max(200).default(5).describe('Alarms among the newest 200 calls that latch an agent'),
     })
     .prefault({}),
-  agentsInMemory: z.int().min(10).max(1_000_000).default(1000).describe('About 45 KB each; others wait in the store'),
+  agentsInMemory: z
+    .int()
+    .min(10)
+    .max(1_000_000)
+    .default(1000)
+    .describe('2 to 19 KB each, by history; others wait in the store'),
   flushInterval: duration('100ms', '1m').default(2000).describe('How often what was learned is merged into the store'),
   snapshotDays: z.int().min(0).max(366).default(30).describe('How many days back a baseline can be rolled back'),
 });

@@ -71,6 +71,11 @@ export const issuer = z
     introspection: introspection.optional().describe('Where to ask about opaque tokens; for one issuer at most'),
     statusList: statusList.prefault({}),
     clockSkew: duration('0s', '60s').default(30_000),
+    tokenMaxLifetime: duration('1m', '366d')
+      .optional()
+      .describe(
+        'A token whose exp is further from its iat is refused; without it nothing is known of how long they live',
+      ),
     keysMaxAge: duration('10s', '24h').default(600_000).describe('A key set older than this is fetched again'),
     keysMaxStale: duration('10s', '7d').default(3_600_000).describe('A key set older than this is not used at all'),
   })

@@ -59,7 +59,7 @@ export function createTour(parts: DemoParts): Tour {
   const sent = new Set<string>();
   let revocations = 0;
   const note = async (response: Response): Promise<Verdict> => {
-    const verdict = await readVerdict(response);
+    const verdict = await readVerdict(response, timeoutMs);
     verdicts.push(verdict);
     return verdict;
   };

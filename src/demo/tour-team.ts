@@ -112,9 +112,9 @@ async function revokeStream(tour: Tour): Promise<Seen> {
   const streamed = await stream.ended;
   const elapsedMs = Math.round(performance.now() - startedMs);
   const after = await agent.call(repository);
-  const isCut = isAllowed(streamed, 200) && streamed.isTruncated && elapsedMs < cutWithinMs;
+  const isCut = isAllowed(streamed, 200) && streamed.bodyEnd === 'cut' && elapsedMs < cutWithinMs;
   return {
-    seen: `${tell(streamed)}, ${streamed.isTruncated ? `cut after ${elapsedMs} ms` : 'NOT CUT'}; ${tell(after)}`,
+    seen: `${tell(streamed)}, ${streamed.bodyEnd === 'cut' ? `cut after ${elapsedMs} ms` : 'NOT CUT'}; ${tell(after)}`,
     isAsTold: isCut && status === 201 && isDenied(after, 401, 'token_revoked'),
   };
 }

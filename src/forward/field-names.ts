@@ -1,5 +1,7 @@
 /** Which fields end at Postern, in either direction. */
 
+import { plainSpelling, proxyFieldNames, proxyFieldPrefixes } from '../proxy-fields.ts';
+
 /** RFC 9110 §7.6.1 and RFC 9113 §8.2.2: for one hop only. Framing is made anew on each side. */
 const hopByHop = [
   'connection',
@@ -33,20 +35,10 @@ const strippedFromRequests: ReadonlySet<string> = new Set([
   // RFC 9110 §7.6.3 asks a gateway to add itself to Via. Postern does not tell who is behind it, nor pass on who claims
   // to be.
   'via',
-  'forwarded',
   // Free text about the caller; it propagates on its own through whatever it reaches (W3C Baggage §4).
   'baggage',
-  // What servers take for the client's address, the original target or the real method.
-  'x-real-ip',
-  'x-client-ip',
-  'x-cluster-client-ip',
-  'x-originating-ip',
-  'x-remote-ip',
-  'x-remote-addr',
-  'true-client-ip',
-  'cf-connecting-ip',
-  'fastly-client-ip',
-  'client-ip',
+  ...proxyFieldNames,
+  // What servers take for the original target or the real method.
   'x-original-url',
   'x-original-uri',
   'x-original-method',
@@ -77,23 +69,13 @@ const strippedFromRequests: ReadonlySet<string> = new Set([
   'x-amzn-oidc-data',
   'x-amzn-oidc-identity',
   'x-amzn-oidc-accesstoken',
-  // What servers take for a verified client certificate (RFC 9440, Envoy, nginx, Apache, IIS, AWS).
-  'client-cert',
-  'client-cert-chain',
-  'x-client-cert',
-  'x-client-certificate',
-  'x-client-dn',
-  'x-client-verify',
-  'x-arr-clientcert',
-  'x-amzn-mtls-clientcert',
-  'x-amzn-mtls-clientcert-leaf',
 ]);
 
 /** Grouped by first letter, so that most names cost one comparison. */
 const strippedPrefixes: Readonly<Record<string, readonly string[]>> = {
-  x: ['x-forwarded-', 'x-ssl-', 'x-envoy-', 'x-tls-client-', 'x-client-cert-', 'x-amzn-mtls-'],
+  x: [...proxyFieldPrefixes.x, 'x-envoy-'],
   p: ['postern-', 'proxy-'],
-  s: ['ssl-', 'ssl-client-'],
+  s: ['ssl-'],
 };
 
 function isSpoofable(name: string): boolean {
@@ -109,11 +91,6 @@ function isSpoofable(name: string): boolean {
  */
 export function isStrippedFromRequest(name: string, also: ReadonlySet<string>): boolean {
   return isSpoofable(name) || also.has(name) || name.includes('_') || name.includes('.');
-}
-
-/** Underscores and dots as dashes. */
-export function plainSpelling(name: string): string {
-  return name.replaceAll('_', '-').replaceAll('.', '-');
 }
 
 /** Whether a route may opt in to a request field. */

@@ -2,8 +2,9 @@
 
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ClientRequest, Injection, Route } from '../exchange.ts';
+import { plainSpelling } from '../proxy-fields.ts';
 import { readableCodings } from './decoder.ts';
-import { isStrippedFromRequest, isStrippedFromResponse, mayBeForwarded, plainSpelling } from './field-names.ts';
+import { isStrippedFromRequest, isStrippedFromResponse, mayBeForwarded } from './field-names.ts';
 import type { PathMap } from './paths.ts';
 
 export type RequestFields = (request: ClientRequest, injection: Injection) => string[];

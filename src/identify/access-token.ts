@@ -14,13 +14,15 @@ import { sha256 } from './encoding.ts';
 import { findSigner, parseIssuerJwt, readKeyHint } from './issuer-jwt.ts';
 import type { KeySet } from './key-set.ts';
 import { headerTypeProblem, shapeProblem } from './token-kind.ts';
-import { checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
+import { checkLifetime, checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
 
 export type TokenIssuer = {
   /** Compared exactly with `iss`. */
   readonly issuer: string;
   readonly algorithms: readonly string[];
   readonly clockSkewMs: number;
+  /** From iat to exp; any where absent. */
+  readonly lifetimeMaxMs?: number | undefined;
   readonly keySet: KeySet;
   /** RFC 9068 where there is none. */
   readonly dialect?: Dialect | undefined;
@@ -133,7 +135,7 @@ function readCandidate(raw: string, issuers: ReadonlyMap<string, TrustedIssuer>,
   const { iss } = payload;
   const issuer = typeof iss === 'string' ? issuers.get(iss) : undefined;
   if (issuer === undefined) return invalidToken('token iss is not a configured issuer');
-  const { dialect, clockSkewMs } = issuer;
+  const { dialect, clockSkewMs, lifetimeMaxMs } = issuer;
   const typeProblem = headerTypeProblem(header, dialect);
   if (typeProblem !== null) return invalidToken(typeProblem);
   const hint = readKeyHint(header, issuer.algorithms);
@@ -143,5 +145,6 @@ function readCandidate(raw: string, issuers: ReadonlyMap<string, TrustedIssuer>,
   if (typeof accessToken === 'string') return invalidToken(accessToken);
   const shape = shapeProblem(header, accessToken, dialect);
   if (shape !== null) return invalidToken(shape);
-  return checkTimes(accessToken, clockSkewMs, nowMs) ?? { accessToken, issuer, ...hint };
+  const refusal = checkTimes(accessToken, clockSkewMs, nowMs) ?? checkLifetime(accessToken, lifetimeMaxMs);
+  return refusal ?? { accessToken, issuer, ...hint };
 }

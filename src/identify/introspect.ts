@@ -4,7 +4,7 @@
  */
 
 import { LRUCache } from 'lru-cache';
-import { Agent } from 'undici';
+import type { Agent } from 'undici';
 import { type Deny, deny, isDeny } from '../decision.ts';
 import { Fault } from '../errors.ts';
 import type { AccessToken } from '../exchange.ts';
@@ -14,8 +14,9 @@ import { createBreaker } from './breaker.ts';
 import { type Dialect, introspectionDialect, strictDialect } from './dialects.ts';
 import { readIntrospected, readPlainAnswer, readSignedAnswer } from './introspection-answer.ts';
 import { createAskIssuer, type IntrospectionEndpoint } from './introspection-request.ts';
+import { createIssuerDispatcher } from './issuer-dispatcher.ts';
 import type { KeySet } from './key-set.ts';
-import { checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
+import { checkLifetime, checkTimes, invalidToken, notBeforeMs } from './token-validity.ts';
 
 export type Introspect = {
   /** The digest is the token's SHA-256. */
@@ -32,6 +33,8 @@ export type IntrospectOptions = {
   readonly dialect?: Dialect | undefined;
   readonly algorithms: readonly string[];
   readonly clockSkewMs: number;
+  /** From iat to exp; any where absent. */
+  readonly lifetimeMaxMs?: number | undefined;
   /** For signed answers. */
   readonly keySet: KeySet;
   readonly endpoint: IntrospectionEndpoint;
@@ -55,7 +58,7 @@ const breakerBounds = { failuresMax: 5, firstWaitMs: 1000, longestWaitMs: 30_000
 /** Prepares the introspection of one issuer's opaque tokens. Asks nothing yet. */
 export function createIntrospect(options: IntrospectOptions): Introspect {
   const { clock, clockSkewMs, endpoint, cacheMs, negativeCacheMs, cacheMax = 10_000, onFailure } = options;
-  const dispatcher = createDispatcher(endpoint.timeoutMs);
+  const dispatcher = createIssuerDispatcher(connectionsMax, endpoint.timeoutMs);
   const learn = createLearn(options, dispatcher);
   const known = new LRUCache<string, Known>({ max: cacheMax });
   // Apart from the good ones, so that made-up tokens push out none of them.
@@ -126,7 +129,7 @@ export function createIntrospect(options: IntrospectOptions): Introspect {
 
 /** Asks about one token, and checks what is said. Rejects where there is no answer to go by. */
 function createLearn(options: IntrospectOptions, dispatcher: Agent) {
-  const { issuer, endpoint, clock, clockSkewMs } = options;
+  const { issuer, endpoint, clock, clockSkewMs, lifetimeMaxMs } = options;
   const dialect = introspectionDialect(options.dialect ?? strictDialect);
   const signed = { ...options, ...endpoint, algorithms: allowedAlgorithms(options.algorithms) };
   const ask = createAskIssuer(endpoint, dispatcher);
@@ -140,19 +143,7 @@ function createLearn(options: IntrospectOptions, dispatcher: Agent) {
         : await readSignedAnswer(document, askedAtMs, signed);
     if (isDeny(read)) return read;
     const accessToken = readIntrospected(read.answer, { issuer, dialect, digest }, endpoint.url);
-    return isDeny(accessToken) ? accessToken : (checkTimes(accessToken, clockSkewMs, clock()) ?? accessToken);
+    if (isDeny(accessToken)) return accessToken;
+    return checkTimes(accessToken, clockSkewMs, clock()) ?? checkLifetime(accessToken, lifetimeMaxMs) ?? accessToken;
   };
-}
-
-function createDispatcher(timeoutMs: number): Agent {
-  return new Agent({
-    connections: connectionsMax,
-    pipelining: 1,
-    connect: { timeout: timeoutMs },
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-    keepAliveTimeout: 4000,
-    keepAliveMaxTimeout: 60_000,
-    maxHeaderSize: 16_384,
-  });
 }

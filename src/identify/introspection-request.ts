@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { type Dispatcher, request } from 'undici';
 import { Fault } from '../errors.ts';
 import { isJsonObject, parseStrictJsonBytes } from '../strict-json.ts';
-import { contentTypeOf, discardResponseBody, readResponseBody } from './response-body.ts';
+import { contentTypeOf, discardResponseBody, readResponseBody } from '../whole-body.ts';
 
 export type IntrospectionEndpoint = {
   readonly url: string;

@@ -11,6 +11,7 @@ export type OpaqueTokensOptions = {
     readonly algorithms: readonly string[];
     readonly dialect: DialectName | CustomDialect;
     readonly clockSkew: number;
+    readonly tokenMaxLifetime?: number | undefined;
     readonly introspection?:
       | {
           readonly url: string;
@@ -31,7 +32,7 @@ export type OpaqueTokensOptions = {
 
 /** Null where no issuer is asked about opaque tokens, which are then refused. */
 export function createOpaqueTokens({ issuers, keySets, clock, onFailure }: OpaqueTokensOptions): Introspect | null {
-  for (const { issuer, algorithms, dialect, clockSkew, introspection } of issuers) {
+  for (const { issuer, algorithms, dialect, clockSkew, tokenMaxLifetime, introspection } of issuers) {
     const keySet = keySets.byIssuer.get(issuer);
     if (introspection === undefined || keySet === undefined) continue;
     const { timeout, cache, negativeCache, ...endpoint } = introspection;
@@ -40,6 +41,7 @@ export function createOpaqueTokens({ issuers, keySets, clock, onFailure }: Opaqu
       dialect: dialectOf(dialect),
       algorithms,
       clockSkewMs: clockSkew,
+      lifetimeMaxMs: tokenMaxLifetime,
       keySet,
       endpoint: { ...endpoint, timeoutMs: timeout },
       cacheMs: cache,

@@ -2,7 +2,7 @@
 
 import { type Dispatcher, request } from 'undici';
 import { Fault } from '../errors.ts';
-import { contentTypeOf, discardResponseBody, readResponseBody } from './response-body.ts';
+import { contentTypeOf, discardResponseBody, readResponseBody } from '../whole-body.ts';
 
 /** A list of ten million tokens with half of them revoked takes a quarter of this. */
 const documentBytesMax = 8 * 1024 * 1024;

@@ -5,11 +5,12 @@
  */
 
 import { LRUCache } from 'lru-cache';
-import { Agent } from 'undici';
+import type { Agent } from 'undici';
 import { type Deny, deny } from '../decision.ts';
 import { Fault } from '../errors.ts';
 import type { AccessToken } from '../exchange.ts';
 import { isJsonObject } from '../strict-json.ts';
+import { createIssuerDispatcher } from './issuer-dispatcher.ts';
 import type { KeySets } from './key-sets.ts';
 import { readStatusList, type StatusList, statusAt } from './status-list.ts';
 import { fetchStatusListToken } from './status-list-request.ts';
@@ -75,7 +76,10 @@ const refreshAfterShare = 0.75;
 
 /** Prepares the lists of all issuers. Fetches nothing yet. */
 export function createStatusLists({ issuers, keySets, clock, onChange }: StatusListsOptions): StatusLists {
-  const dispatcher = createDispatcher(Math.max(...issuers.map(({ statusList }) => statusList.timeout)));
+  const dispatcher = createIssuerDispatcher(
+    connectionsMax,
+    Math.max(...issuers.map(({ statusList }) => statusList.timeout)),
+  );
   const byName = new Map(issuers.flatMap((issuer) => prepare(issuer, keySets)));
   const held = new LRUCache<string, Held>({
     max: heldMax,
@@ -227,17 +231,4 @@ function judge(list: StatusList, index: number): Deny | null {
   if (status === null) return invalidToken('token status.status_list.idx is beyond the end of its list');
   const meaning = status === 1 ? 'invalid' : status === 2 ? 'suspended' : `of status ${status}`;
   return deny('token_revoked', { cause: `revoked: its status list says that the token is ${meaning}` });
-}
-
-function createDispatcher(timeoutMs: number): Agent {
-  return new Agent({
-    connections: connectionsMax,
-    pipelining: 1,
-    connect: { timeout: timeoutMs },
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-    keepAliveTimeout: 4000,
-    keepAliveMaxTimeout: 60_000,
-    maxHeaderSize: 16_384,
-  });
 }

@@ -12,6 +12,15 @@ export function checkTimes(accessToken: AccessToken, skewMs: number, nowMs: numb
   return null;
 }
 
+/** Whether the issuer keeps to how long its tokens live: revocations of them are forgotten after that time. */
+export function checkLifetime(
+  { issuedAtMs, expiresAtMs }: AccessToken,
+  lifetimeMaxMs: number | undefined,
+): Deny | null {
+  if (lifetimeMaxMs === undefined || expiresAtMs - issuedAtMs <= lifetimeMaxMs) return null;
+  return invalidToken('token lives longer than tokenMaxLifetime of its issuer');
+}
+
 /** From when on the token is taken. */
 export function notBeforeMs({ issuedAtMs, claims }: AccessToken, skewMs: number): number {
   const { nbf } = claims;

@@ -85,6 +85,7 @@ export type ExplainableRecord = RecordedInputs & {
   readonly rule: string | null;
   readonly cause: string | null;
   readonly policy: string | null;
+  readonly end?: string | null;
 };
 
 export type RecordExplanation = {
@@ -96,6 +97,7 @@ export type RecordExplanation = {
     readonly reason: string | null;
     readonly rule: string | null;
     readonly cause: string | null;
+    readonly end: string | null;
   };
   /** Whether the rules are those that decided. */
   readonly isSamePolicy: boolean;
@@ -107,8 +109,8 @@ export type RecordExplanation = {
 
 /** Judges anew what the record holds. */
 export async function explainRecord(policy: Policy, record: ExplainableRecord): Promise<RecordExplanation> {
-  const { id, time, decision, reason, rule, cause } = record;
-  const recorded = { id, time, decision, reason, rule, cause };
+  const { id, time, decision, reason, rule, cause, end = null } = record;
+  const recorded = { id, time, decision, reason, rule, cause, end };
   const isSamePolicy = record.policy === policy.ruleSet.hash;
   if (record.inputs == null) return { recorded, isSamePolicy, missing: [], explanation: null };
   const { context, missing } = restoreContext(record, wantedBy(policy.ruleSet.rules.map(({ when }) => when)));
@@ -123,7 +125,7 @@ export function isExplainableRecord(value: unknown): value is ExplainableRecord 
   const { type, id, time, decision, request, source, inputs } = value;
   if (type !== 'decision' || typeof id !== 'string' || typeof time !== 'string') return false;
   if (Number.isNaN(Date.parse(time)) || (decision !== 'allow' && decision !== 'deny')) return false;
-  const texts = [value.reason, value.rule, value.cause, value.policy, value.route];
+  const texts = [value.reason, value.rule, value.cause, value.policy, value.route, value.end];
   if (!texts.every((text) => text == null || typeof text === 'string')) return false;
   return isObject(request) && isObject(source) && (inputs == null || isInputs(inputs));
 }

@@ -1,6 +1,7 @@
 /** What another rule set would have made of recorded decisions: counted by rule, route and agent, with examples. */
 
 import type { Would } from '../decision.ts';
+import { createRecordSpan, type RecordSpan } from './record-span.ts';
 import { createReplay, type ReplayableRecord } from './replay.ts';
 import type { RuleSet } from './rule-files.ts';
 import { others } from './shadow-report.ts';
@@ -31,13 +32,8 @@ export type ReplayExample = {
   readonly to: Would;
 };
 
-export type ReplayReport = {
-  /** Records of decisions within the filters. */
-  readonly decisions: number;
-  readonly from: string | null;
-  readonly to: string | null;
-  /** How many different rule sets decided. */
-  readonly policies: number;
+/** Of the decisions within the filters. */
+export type ReplayReport = RecordSpan & {
   /** Hash of the rules that were replayed. */
   readonly policy: string;
   readonly replayed: number;
@@ -57,7 +53,6 @@ export type ReplayReport = {
 
 /** Whatever is read, no more names than these are kept of each sort; the others are counted together. */
 const namesMax = 1000;
-const policiesMax = 1000;
 
 type Counts = { [kind in ChangeKind]: number };
 
@@ -73,12 +68,10 @@ export function createReplayCounter(ruleSet: RuleSet, examplesMax: number): Repl
   const routes = new Map<string, Counts>();
   const agents = new Map<string, Counts>();
   const examples: ReplayExample[] = [];
-  const policies = new Set<string>();
   const reasons = new Map<string, number>();
   const variables = new Map<string, number>();
-  let [decisions, replayed, notByRules, untold] = [0, 0, 0, 0];
-  let from: string | null = null;
-  let to: string | null = null;
+  const span = createRecordSpan();
+  let [replayed, notByRules, untold] = [0, 0, 0];
 
   const count = (record: ReplayableRecord, kind: ChangeKind, was: Would, is: Would) => {
     const agent = record.agent?.id ?? null;
@@ -90,10 +83,7 @@ export function createReplayCounter(ruleSet: RuleSet, examplesMax: number): Repl
   };
   return {
     add(record) {
-      decisions++;
-      if (from === null || record.time < from) from = record.time;
-      if (to === null || record.time > to) to = record.time;
-      if (record.policy !== null && policies.size < policiesMax) policies.add(record.policy);
+      span.add(record);
       const outcome = replay(record);
       if (outcome.kind === 'elsewhere') {
         notByRules++;
@@ -108,10 +98,7 @@ export function createReplayCounter(ruleSet: RuleSet, examplesMax: number): Repl
       }
     },
     report: () => ({
-      decisions,
-      from,
-      to,
-      policies: policies.size,
+      ...span.span(),
       policy: ruleSet.hash,
       replayed,
       notByRules: { total: notByRules, reasons: sortedCounts(reasons) },

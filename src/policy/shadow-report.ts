@@ -1,6 +1,7 @@
 /** What audit records say about shadow rules: what would have changed, by rule, route and agent, with examples. */
 
 import type { Effect, Would } from '../decision.ts';
+import { createRecordSpan, type RecordSpan } from './record-span.ts';
 
 /** What is read of an audit record. Whatever else is in it does not matter here. */
 export type RecordedDecision = {
@@ -54,12 +55,7 @@ export type RuleReport = {
   readonly alone: Changes;
 };
 
-export type ShadowReport = {
-  readonly decisions: number;
-  readonly from: string | null;
-  readonly to: string | null;
-  /** How many different rule sets decided. */
-  readonly policies: number;
+export type ShadowReport = RecordSpan & {
   /** If every shadow rule were enforced, by the rule that would have decided; `none` where no rule would have. */
   readonly together: Changes & { readonly rules: Readonly<Record<string, number>> };
   readonly rules: readonly RuleReport[];
@@ -67,7 +63,6 @@ export type ShadowReport = {
 
 const rulesMax = 2000;
 const namesMax = 200;
-const policiesMax = 1000;
 const examplesMax = 5;
 /** Stands for all names beyond the first so many: what is counted is bounded, whatever is read. */
 export const others = '(others)';
@@ -91,16 +86,10 @@ export function createShadowCounter(): ShadowCounter {
   const rules = new Map<string, RuleTally>();
   const together = newTally();
   const byRule = new Map<string, number>();
-  const policies = new Set<string>();
-  let decisions = 0;
-  let from: string | null = null;
-  let to: string | null = null;
+  const span = createRecordSpan();
   return {
     add(record) {
-      decisions++;
-      if (from === null || record.time < from) from = record.time;
-      if (to === null || record.time > to) to = record.time;
-      if (record.policy !== null && policies.size < policiesMax) policies.add(record.policy);
+      span.add(record);
       const actual = recordedEffect(record);
       for (const { id, effect, mode, failed, would } of record.rules) {
         if (mode !== 'shadow') continue;
@@ -119,10 +108,7 @@ export function createShadowCounter(): ShadowCounter {
       }
     },
     report: () => ({
-      decisions,
-      from,
-      to,
-      policies: policies.size,
+      ...span.span(),
       together: { ...changesOf(together), rules: sorted(byRule) },
       rules: [...rules]
         .map(([rule, { effect, matches, failures, alone }]) => ({

@@ -16,6 +16,7 @@ export type DriftSources = {
 
 export type DriftMetrics = {
   readonly observeDrift: (scores: DriftScores, isAlarm: boolean) => void;
+  readonly countDriftLost: () => void;
 };
 
 export function createDriftMetrics(
@@ -40,6 +41,11 @@ export function createDriftMetrics(
     help: 'Calls judged without what other replicas, or this one before a restart, have learned',
     registers,
   });
+  const lost = new Counter({
+    name: 'postern_drift_lost_total',
+    help: 'Agents that left memory before the store took what was last learned of them',
+    registers,
+  });
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({
       name,
@@ -60,5 +66,6 @@ export function createDriftMetrics(
       if (isAlarm) alarms.inc();
       if (drift.stale) stale.inc();
     },
+    countDriftLost: () => lost.inc(),
   };
 }

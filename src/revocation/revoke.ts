@@ -13,6 +13,7 @@ import {
   type RevocableKind,
   subjectHandle,
 } from './handles.ts';
+import { createHorizon, type TokenIssuer } from './horizon.ts';
 import { type Named, readSubId } from './sub-id.ts';
 
 /** Why a revocation was not made: a mistake in what was asked, told to the caller. Never quotes a value. */
@@ -38,7 +39,7 @@ export type RevocationsOptions = {
   readonly clock: () => number;
   readonly newId: () => string;
   /** Configured ones. What another issuer might have issued is accepted nowhere, so its name must be a mistake. */
-  readonly issuers: readonly string[];
+  readonly issuers: readonly TokenIssuer[];
   /** Told what was done, and by whom: revoking is itself on the record. */
   readonly onChange: (action: 'revoked' | 'lifted', entry: RevocationEntry, author: string) => void;
   /** Awaited after each change, so that this sidecar acts on it before the caller is answered. */
@@ -90,7 +91,9 @@ const bodySchema = z.strictObject(
 type Body = z.output<typeof bodySchema>;
 
 export function createRevocations(options: RevocationsOptions): Revocations {
-  const { store, clock, newId, issuers, onChange, sync, hold } = options;
+  const { store, clock, newId, onChange, sync, hold } = options;
+  const issuers = options.issuers.map(({ issuer }) => issuer);
+  const horizonOf = createHorizon(options.issuers);
 
   function prepare(body: unknown, author: string): readonly RevocationEntry[] | RevocationProblem {
     const parsed = bodySchema.safeParse(body);
@@ -100,10 +103,14 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     if (typeof named === 'string') return { problems: [named] };
     const problem = findProblem(parsed.data, named, issuers, nowMs);
     if (problem !== null) return { problems: [problem] };
-    const { reason, issued_before: issuedBeforeMs = null, expires_at: expiresAtMs = null } = parsed.data;
-    // Without expires_at an entry stays in force until it is lifted: to forget must be somebody's decision.
-    const times = { issuedBeforeMs, createdAtMs: nowMs, expiresAtMs };
-    return named.map((one) => ({ id: newId(), handle: handleFor(one), ...one, ...times, reason, author }));
+    const { reason, issued_before: issuedBeforeMs = null, expires_at: statedMs } = parsed.data;
+    const times = { issuedBeforeMs, createdAtMs: nowMs };
+    return named.map((one) => {
+      // Without expires_at an entry stays in force until it is lifted, or until no token that it could hit is left: to
+      // forget earlier must be somebody's decision.
+      const expiresAtMs = statedMs ?? horizonOf(one, times);
+      return { id: newId(), handle: handleFor(one), ...one, ...times, expiresAtMs, reason, author };
+    });
   }
 
   async function create(body: unknown, author: string): Promise<readonly RevocationEntry[] | RevocationProblem> {

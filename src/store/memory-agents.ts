@@ -1,7 +1,7 @@
 /** Agents that have called, for a single process. Forgotten when it ends. */
 
 import { agentBounds, agentsKeptMs, seenLists } from './agent-bounds.ts';
-import type { AgentBounds, AgentStore, SeenAgent, SeenList, SeenToken, Sighting } from './agent-port.ts';
+import type { AgentBounds, AgentStore, SeenAgent, SeenList, SeenSummary, SeenToken, Sighting } from './agent-port.ts';
 
 const scanPiece = 100;
 
@@ -50,14 +50,7 @@ export function createMemoryAgents(bounds: AgentBounds = agentBounds): AgentStor
       }
     },
     async summaries(nowMs) {
-      return live(nowMs).map(({ id, owner, team, calls, firstMs, lastMs }) => ({
-        id,
-        owner,
-        team,
-        calls,
-        firstMs,
-        lastMs,
-      }));
+      return live(nowMs).map(summaryOf);
     },
     async find(id, nowMs) {
       const kept = live(nowMs).find((agent) => agent.id === id);
@@ -111,14 +104,14 @@ function dropFirst(list: Set<string>, count: number): void {
   }
 }
 
-function showAgent({ id, owner, team, calls, firstMs, lastMs, lists, tokens }: Kept, nowMs: number): SeenAgent {
+function summaryOf({ id, owner, team, calls, firstMs, lastMs }: Kept): SeenSummary {
+  return { id, owner, team, calls, firstMs, lastMs };
+}
+
+function showAgent(kept: Kept, nowMs: number): SeenAgent {
+  const { lists, tokens } = kept;
   return {
-    id,
-    owner,
-    team,
-    calls,
-    firstMs,
-    lastMs,
+    ...summaryOf(kept),
     issuers: [...lists.issuers].reverse(),
     keys: [...lists.keys].reverse(),
     subjects: [...lists.subjects].reverse(),

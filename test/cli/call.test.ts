@@ -110,6 +110,24 @@ describe('postern call', () => {
     expect(stdout.length).toBeLessThan(70_000);
   });
 
+  test.each(['text/event-stream', 'application/json'])(
+    'tells that a %s body was cut off, and ends with 3',
+    async (type) => {
+      fixture.answer = (_request, response) => {
+        response.writeHead(200, { 'postern-decision': decisionId, 'content-type': type });
+        response.write('data: {}', () => response.destroy());
+      };
+      const program = await fixture.run();
+      expect(program.code).toBe(3);
+      expect(parse(program.stdout)).toMatchObject({ decision: 'allowed', body: 'data: {}', body_end: 'cut' });
+      const person = await fixture.run({ json: false });
+      expect(person.code).toBe(3);
+      expect(person.stdout).toContain('data: {}');
+      expect(person.stdout).toContain('cut off:');
+      expect(person.stdout).toContain(`postern explain ${decisionId}`);
+    },
+  );
+
   test('sends a file as the body, and JSON as JSON', async () => {
     const file = join(fixture.folder, 'issue.json');
     await writeFile(file, '{"title":"From a file"}');

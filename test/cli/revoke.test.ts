@@ -12,7 +12,7 @@ const { folder, write } = writeConfiguration();
 const tokenFile = write('admin-token', `${adminToken}\n`);
 let harness: Harness;
 beforeAll(async () => {
-  harness = await startSidecar({ config: { admin: { tokenFile } } });
+  harness = await startSidecar({ config: { admin: { tokenFile }, issuer: { tokenMaxLifetime: '1h' } } });
 });
 afterAll(() => harness.close());
 
@@ -56,17 +56,18 @@ describe('postern revoke and revocations', () => {
   it('list as many as asked for, of every kind, and say that there are more', async () => {
     const issuer = harness.issuer.issuer;
     const time = '2020-01-01T00:00:00.000Z';
+    const until = '2099-01-01T00:00:00.000Z';
     const ids: string[] = [];
     const kinds: Partial<RevokeOptions>[] = [
       { kind: 'owner', value: 'bob@example.com' },
       { kind: 'delegation', value: 'grant-7' },
-      { kind: 'issuer', value: issuer, issuedBefore: time },
+      { kind: 'issuer', value: issuer, issuedBefore: time, until },
     ];
     for (const more of kinds) ids.push(JSON.parse((await revokeOf({ ...more, json: true })).stdout).id);
     const lines = [
       `${ids[0]}  owner bob@example.com  until lifted  test`,
       `${ids[1]}  delegation grant-7  until lifted  test`,
-      `${ids[2]}  issuer ${issuer} issued before ${time}  until lifted  test`,
+      `${ids[2]}  issuer ${issuer} issued before ${time}  until ${until}  test`,
     ];
     expect((await list({ limit: 3 })).stdout.trimEnd().split('\n').toSorted()).toEqual(lines.toSorted());
     const [one, two, more, ...rest] = (await list({ limit: 2 })).stdout.split('\n');
@@ -74,6 +75,15 @@ describe('postern revoke and revocations', () => {
     expect([more, ...rest]).toEqual(['there are more; see --limit', '']);
     expect(JSON.parse((await list({ limit: 3, json: true })).stdout).revocations).toHaveLength(3);
     for (const id of ids) expect((await list({ lift: id })).code).toBe(0);
+  });
+
+  it('say until when what hits certain tokens only is kept', async () => {
+    const { code, stdout } = await revokeOf({ kind: 'jti', value: randomUUID(), issuer: harness.issuer.issuer });
+    expect(code).toBe(0);
+    const [, until = '', id = ''] = /effective now until (\S+)\n.*--lift (\S+)/.exec(stdout) ?? [];
+    expect(Date.parse(until)).toBeGreaterThan(Date.now() + 3_600_000);
+    expect((await list()).stdout).toContain(`until ${until}`);
+    expect((await list({ lift: id })).code).toBe(0);
   });
 
   it('show the command that lifts an entry', async () => {

@@ -120,7 +120,9 @@ describe('postern run stops', () => {
       const received = await client.end();
       expect(received).toMatch(/^HTTP\/1\.1 200 /);
       expect(received).toContain('the whole answer');
-      expect(await sidecar.ended).toMatchObject({ code: 0, signal: null });
+      const ended = await sidecar.ended;
+      expect(ended).toMatchObject({ code: 0, signal: null });
+      expect(ended.stderr).toMatch(/"msg":"asked to stop: [^"]*"[\s\S]*"msg":"stopped"/);
 
       const records = readFileSync(join(folder, 'audit.jsonl'), 'utf8').trimEnd().split('\n');
       expect(records.map((line) => JSON.parse(line) as object)).toMatchObject([

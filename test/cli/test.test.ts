@@ -107,6 +107,23 @@ describe('postern test', () => {
     expect(code).toBe(2);
   });
 
+  it('shows in JUnit XML that too little is covered, where that is asked for', async () => {
+    const folder = folderWith(passing);
+    const junit = join(folder, 'junit.xml');
+    expect((await run([folder], { junit, minCoverage: 80 })).code).toBe(1);
+    const low = readFileSync(junit, 'utf8');
+    expect(low).toContain('<testsuites name="postern test" tests="2" failures="1" errors="0"');
+    expect(low).toMatch(
+      /<testcase classname="coverage" name="at least 80%" time="0"><failure message="coverage is 50%/,
+    );
+    expect(low).toContain('reads');
+    expect((await run([folder], { junit, minCoverage: 50 })).code).toBe(0);
+    const enough = readFileSync(junit, 'utf8');
+    expect(enough).toContain('tests="2" failures="0" errors="0"');
+    expect(enough).toContain('name="at least 50%"');
+    expect(enough).not.toContain('<failure');
+  });
+
   it('takes rules, routes and meters from a configuration, without its secrets', async () => {
     const { file, write, folder } = writeConfiguration({
       rules: ['rules'],

@@ -15,7 +15,7 @@ const idp = {
 };
 const poll = { endpoint: 'https://idp.example.com/poll', tokenFile: 'token' };
 
-async function load(signals: object, statusList?: object) {
+async function load(signals: object, statusList?: object, issuer: object = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'postern-config-signals-'));
   writeFileSync(join(folder, 'token'), 'a-token-that-is-long-enough');
   writeFileSync(join(folder, 'short'), 'short');
@@ -23,7 +23,7 @@ async function load(signals: object, statusList?: object) {
   const file = join(folder, 'postern.yaml');
   const route = { name: 'api', match: {}, upstream: 'https://up.example.com', audience: 'api', credential: 'key' };
   const credentials = { key: { from: { env: 'KEY' }, inject: { header: 'authorization' } } };
-  const issuers = [{ issuer: login, ...(statusList === undefined ? {} : { statusList }) }];
+  const issuers = [{ issuer: login, ...issuer, ...(statusList === undefined ? {} : { statusList }) }];
   const listen = { publicOrigin: 'https://api.example.com' };
   writeFileSync(file, stringify({ listen, issuers, signals, routes: [route], credentials, rules: ['rules/'] }));
   return { folder, config: (await loadConfig(file)).config };
@@ -76,6 +76,13 @@ describe('signals', () => {
     ['a certificate that is none', { ...withIdp(), tls: { certFile: 'token', keyFile: 'token' } }, 'holds no PEM'],
   ])('are refused with %s', async (_name, signals, problem) => {
     expect(await problemsOf(signals)).toContain(problem);
+  });
+
+  it('keep revocations of older tokens for longer than any token lives', async () => {
+    const signals = { ...withIdp(), keepFor: '2d' };
+    expect(await problemsOf(signals, undefined, { tokenMaxLifetime: '1d' })).toBe('');
+    expect(await problemsOf(signals, undefined, { tokenMaxLifetime: '2d' })).toContain('signals.keepFor');
+    expect(await problemsOf({ keepFor: '2d' }, undefined, { tokenMaxLifetime: '2d' })).toBe('');
   });
 
   it.each(['http://127.0.0.1:8080/poll', 'https://idp.example.com/poll'])('may be polled at %s', async (endpoint) => {

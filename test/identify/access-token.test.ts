@@ -292,6 +292,16 @@ describe('the cache', () => {
     await refused(raw, 'future');
   });
 
+  it('that lives longer than its issuer may make it live is refused', async () => {
+    const issuers = [{ ...trusting({ trusted: true }), lifetimeMaxMs: 60_000 }];
+    verify = async (raw) => createVerifyAccessToken({ issuers, clock, tokenBytesMax: 12_288 })(raw);
+    await accepted(mint({ lifetimeSeconds: 60 }));
+    await refused(mint({ lifetimeSeconds: 61 }), 'tokenMaxLifetime');
+    // Issued earlier, and of a shorter rest.
+    await refused(mint({ lifetimeSeconds: 61, nowMs: clock() - 60_000 }), 'tokenMaxLifetime');
+    await refused(mint({ lifetimeSeconds: 60, claims: { iat: undefined } }), 'iat');
+  });
+
   it('forgets a token after five minutes and verifies it anew', async () => {
     const state = { trusted: true, found: 0 };
     const verifyAccessToken = createVerifyAccessToken({ issuers: [trusting(state)], clock, tokenBytesMax: 12_288 });

@@ -17,7 +17,7 @@ export const audience = 'https://api.example.com';
 export const secret = 's3cret: with % and spaces';
 
 export type IntrospectSettings = Partial<
-  Pick<IntrospectOptions, 'cacheMs' | 'negativeCacheMs' | 'cacheMax' | 'onFailure'>
+  Pick<IntrospectOptions, 'cacheMs' | 'negativeCacheMs' | 'cacheMax' | 'lifetimeMaxMs' | 'onFailure'>
 > & {
   readonly auth?: 'basic' | 'post';
   readonly accept?: 'json' | 'jwt';

@@ -180,6 +180,14 @@ describe('the answer (RFC 7662 §2.2)', () => {
     await opaque.refused('future', 'future');
   });
 
+  it('is refused where it lives longer than its issuer may make it live', async () => {
+    await restart({ lifetimeMaxMs: 600_000 });
+    says({});
+    await opaque.accepted(raw);
+    opaque.server.setAnswer('longer', opaque.answer({ exp: opaque.clock() / 1000 + 601 }));
+    await opaque.refused('longer', 'tokenMaxLifetime');
+  });
+
   it('may have members that mean something to others', async () => {
     says({ effect: 'deny', reason: 'x', active_until: 1 });
     await opaque.accepted(raw);

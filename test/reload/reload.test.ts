@@ -168,6 +168,7 @@ describe('rules that are no good', () => {
     const ready = await readyz(harness);
     expect(ready.status).toBe(200);
     expect(ready.configuration).toEqual({ ok: true, detail: expect.stringContaining(place) });
+    expect(JSON.stringify(ready.configuration)).not.toContain('\\n');
 
     // Good again, by taking the change back: that is the set in use, and no news.
     harness.write('rules.yaml', allowAll('first'));

@@ -15,10 +15,11 @@ import type { RevocationEntry } from '../../src/store/port.ts';
 
 const nowMs = Date.parse('2026-11-22T12:00:00Z');
 const issuer = 'https://login.example.com';
+const second = 'https://second.example.com';
 const jkt = '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I';
 const reason = 'laptop stolen';
 
-function open() {
+function open(lifetimes: Readonly<Record<string, { tokenMaxLifetime: number }>> = {}) {
   let made = 0;
   const store = createMemoryStore({ clock: () => nowMs });
   const told: string[] = [];
@@ -26,7 +27,7 @@ function open() {
     store,
     clock: () => nowMs,
     newId: () => `id-${++made}`,
-    issuers: [issuer, 'https://second.example.com'],
+    issuers: [issuer, second].map((name) => ({ issuer: name, clockSkew: 30_000, ...lifetimes[name] })),
     onChange: (action, { id }, by) => told.push(`${action} ${id} by ${by}`),
     sync: async () => {
       told.push('sync');
@@ -233,6 +234,44 @@ describe('refusing a revocation', () => {
     const body: unknown = JSON.parse('{"agent":"a","reason":"r","__proto__":{"owner":"x"}}');
     expect(isRevocationProblem(await revocations.create(body, 'alice'))).toBe(true);
     expect(entryOf(await revocations.create({ agent: 'constructor', reason }, 'alice')).value).toBe('constructor');
+  });
+});
+
+describe('how long a revocation is kept', () => {
+  const day = { tokenMaxLifetime: 86_400_000 };
+  const hour = { tokenMaxLifetime: 3_600_000 };
+  // Twice the clock skew, and a minute.
+  const margin = 120_000;
+  const before = '2026-11-22T11:00:00Z';
+  const later = '2026-11-22T13:00:00Z';
+  const both = { [issuer]: day, [second]: hour };
+
+  test.each<readonly [string, object, Parameters<typeof open>[0], number | null]>([
+    ['a token of an issuer', { jti: 'j', issuer: second }, both, nowMs + 3_600_000 + margin],
+    ['a token of an issuer with tokens of any age', { jti: 'j', issuer: second }, { [issuer]: day }, null],
+    ['what an issuer issued before now', { issuer, issued_before: before }, both, nowMs + 86_400_000 + margin],
+    ['what it will have issued', { issuer, issued_before: later }, both, nowMs + 3_600_000 + 86_400_000 + margin],
+    ['older tokens of an agent', { agent: 'a', issued_before: before }, both, nowMs + 86_400_000 + margin],
+    ['older tokens of an agent, of any age', { agent: 'a', issued_before: before }, { [issuer]: day }, null],
+    ['older tokens of a subject', { subject: 's', issued_before: before }, both, nowMs + 86_400_000 + margin],
+    [
+      'older tokens of a subject of one issuer',
+      { subject: 's', issuer: second, issued_before: before },
+      { [second]: hour },
+      nowMs + 3_600_000 + margin,
+    ],
+    ['an agent', { agent: 'a' }, both, null],
+    ['a subject of one issuer', { subject: 's', issuer: second }, both, null],
+    ['a key', { jkt }, both, null],
+  ])('%s: until nothing that it hits can be left', async (_, body, lifetimes, expiresAtMs) => {
+    const { revocations } = open(lifetimes);
+    expect(entryOf(await revocations.create({ ...body, reason }, 'alice')).expiresAtMs).toBe(expiresAtMs);
+  });
+
+  test.each(['2026-11-22T12:00:01Z', '2027-11-22T12:00:01Z'])('until %s, where somebody says so', async (text) => {
+    const { revocations } = open(both);
+    const entry = entryOf(await revocations.create({ jti: 'j', issuer, reason, expires_at: text }, 'alice'));
+    expect(entry.expiresAtMs).toBe(Date.parse(text));
   });
 });
 

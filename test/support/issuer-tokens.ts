@@ -21,6 +21,9 @@ const tenant = '0b1d2f3a-0000-4000-8000-00000000000a';
 const person = '7c9e6679-7425-40de-944b-e07fc1f90ae7';
 const agent = 'a6b1c2d3-4444-4444-8888-0123456789ab';
 
+/** What version 2.0 of Entra's tokens for an agent as some user have in common. */
+const entraUser = (iat: number) => ({ nbf: iat, azp: agent, azpacr: '2', idtyp: 'user', tid: tenant, ver: '2.0' });
+
 const shapes = {
   /** Keycloak 26, a user through a client, DPoP-bound when the caller adds cnf. */
   keycloakUser: {
@@ -87,16 +90,11 @@ const shapes = {
   entraOnBehalfOf: {
     header: { typ: 'JWT' },
     claims: (iat) => ({
-      nbf: iat,
-      azp: agent,
-      azpacr: '2',
-      idtyp: 'user',
+      ...entraUser(iat),
       oid: person,
       scp: 'Items.Read Items.Write',
       sub: 'AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ',
-      tid: tenant,
       uti: 'q9Xc0vZ1bEuJ2Q8kAAAAAA',
-      ver: '2.0',
       xms_act_fct: '9 11 3',
       xms_idrel: '1 10',
       xms_sub_fct: '3 1',
@@ -106,16 +104,11 @@ const shapes = {
   entraAgentUser: {
     header: { typ: 'JWT' },
     claims: (iat) => ({
-      nbf: iat,
-      azp: agent,
-      azpacr: '2',
-      idtyp: 'user',
+      ...entraUser(iat),
       oid: '11111111-2222-4333-8444-555555555555',
       scp: 'Items.Read',
       sub: 'BBBBBBBBBBBBBBBBBBBBBIkzqFVrSaSaFHy782bbtaQ',
-      tid: tenant,
       uti: 'z1Xc0vZ1bEuJ2Q8kAAAAAA',
-      ver: '2.0',
       xms_act_fct: '11',
       xms_idrel: '1',
       xms_sub_fct: '3 13',

@@ -17,12 +17,16 @@ export type ActionTable = {
   readonly followers: Uint16Array;
 };
 
-export function createActionTable(): ActionTable {
+/** Two columns of 32 bits and one of 16. */
+export const actionTableBytes = slotCount * (2 * 4 + 2);
+
+/** A table at the start of `memory`, which must be all 0 there. */
+export function createActionTable(memory: ArrayBuffer = new ArrayBuffer(actionTableBytes)): ActionTable {
   return {
     used: 0,
-    keys: new Uint32Array(slotCount),
-    counts: new Uint32Array(slotCount),
-    followers: new Uint16Array(slotCount),
+    keys: new Uint32Array(memory, 0, slotCount),
+    counts: new Uint32Array(memory, 4 * slotCount, slotCount),
+    followers: new Uint16Array(memory, 8 * slotCount, slotCount),
   };
 }
 

@@ -1,6 +1,7 @@
 /** One agent in this process: its baseline, what is not yet learned, and what is too young to be shared. */
 
 import { type Baseline, createBaseline, createDelta } from './baseline.ts';
+import type { Growth } from './growth.ts';
 import type { PeerGroup } from './peer-group.ts';
 import { createRecent, type Recent } from './recent.ts';
 import {
@@ -22,18 +23,28 @@ export type Batch = {
   evidence: number;
   /** Requests that someone vouched for. */
   confirmed: number;
-  readonly actions: Uint32Array;
-  readonly previous: Uint32Array;
-  /** 0 where the request was denied. */
-  readonly weights: Uint8Array;
-  /** One bin a histogram, request by request. */
-  readonly bins: Uint8Array;
-  readonly hours: Uint8Array;
-  readonly rates: Uint8Array;
-  /** What the request was the first to do, and what each named. */
-  readonly marks: Uint8Array;
+  /** rowWords a request, as addWaiting lays them out; as long as they need to be. */
+  rows: Uint32Array;
   readonly destinations: WaitingDestinations;
 };
+
+/** A request that waits, without its destinations. */
+export type Waiting = {
+  readonly action: number;
+  readonly previous: number;
+  /** 0 where the request was denied. */
+  readonly weight: number;
+  readonly hour: number;
+  readonly rate: number;
+  readonly marks: number;
+  /** Six bits a histogram. */
+  readonly bins: number;
+};
+
+/** The action, the one before, four bytes of details, bins. */
+const rowWords = 4;
+const noRows = new Uint32Array(0);
+const rowsAtFirst = 4;
 
 export const markNamed = 1;
 export const markFresh = 2;
@@ -56,6 +67,8 @@ export type Agent = {
   readonly batch: Batch;
   /** Of its latest request; null where nobody says of which group it is. */
   group: PeerGroup | null;
+  /** What was learned in this hour; null before anything was. */
+  growth: Growth | null;
   /** Evidence of the last few requests, by exponentially weighted mean. */
   actionSurprise: number;
   sequenceSurprise: number;
@@ -80,16 +93,11 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
       sinceMs: 0,
       evidence: 0,
       confirmed: 0,
-      actions: new Uint32Array(batchSize),
-      previous: new Uint32Array(batchSize),
-      weights: new Uint8Array(batchSize),
-      bins: new Uint8Array(batchSize * histogramsPerRequest),
-      hours: new Uint8Array(batchSize),
-      rates: new Uint8Array(batchSize),
-      marks: new Uint8Array(batchSize),
+      rows: noRows,
       destinations: createWaitingDestinations(),
     },
     group: null,
+    growth: null,
     actionSurprise: 0,
     sequenceSurprise: 0,
     lean: 0,
@@ -98,24 +106,60 @@ export function createAgent(id: string, view: Baseline = createBaseline(), isSha
   };
 }
 
+/** Adds a request to those that wait. */
+export function addWaiting(batch: Batch, waiting: Waiting): void {
+  const at = batch.length * rowWords;
+  if (at === batch.rows.length) {
+    const rows = new Uint32Array(rowWords * Math.min(batchSize, Math.max(rowsAtFirst, 2 * batch.length)));
+    rows.set(batch.rows);
+    batch.rows = rows;
+  }
+  const { rows } = batch;
+  rows[at] = waiting.action;
+  rows[at + 1] = waiting.previous;
+  rows[at + 2] = waiting.weight | (waiting.hour << 8) | (waiting.rate << 16) | (waiting.marks << 24);
+  rows[at + 3] = waiting.bins;
+  batch.length++;
+}
+
+export function waitingAt({ rows }: Batch, index: number): Waiting {
+  const at = index * rowWords;
+  const details = rows[at + 2] ?? 0;
+  return {
+    action: rows[at] ?? 0,
+    previous: rows[at + 1] ?? 0,
+    weight: details & 0xff,
+    hour: (details >>> 8) & 0xff,
+    rate: (details >>> 16) & 0xff,
+    marks: details >>> 24,
+    bins: rows[at + 3] ?? 0,
+  };
+}
+
 /** How often an action, and an action after another, wait in the batch. */
-export function countWaiting(batch: Batch, action: number): number {
+export function countWaiting({ rows, length }: Batch, action: number): number {
   let count = 0;
-  for (let index = 0; index < batch.length; index++) {
-    if (batch.actions[index] === action && batch.weights[index] !== 0) count++;
+  for (let at = 0; at < length * rowWords; at += rowWords) {
+    if (rows[at] === action && isAllowed(rows, at)) count++;
   }
   return count;
 }
 
-export function countWaitingPairs(batch: Batch, previous: number, action: number): number {
+export function countWaitingPairs({ rows, length }: Batch, previous: number, action: number): number {
   let count = 0;
-  for (let index = 0; index < batch.length; index++) {
-    if (batch.actions[index] === action && batch.previous[index] === previous && batch.weights[index] !== 0) count++;
+  for (let at = 0; at < length * rowWords; at += rowWords) {
+    if (rows[at] === action && rows[at + 1] === previous && isAllowed(rows, at)) count++;
   }
   return count;
+}
+
+function isAllowed(rows: Uint32Array, at: number): boolean {
+  return ((rows[at + 2] ?? 0) & 0xff) !== 0;
 }
 
 export function clearBatch(batch: Batch): void {
+  // An agent that fills its batches will need the room again.
+  if (batch.length < batchSize) batch.rows = noRows;
   clearWaitingDestinations(batch.destinations);
   batch.length = 0;
   batch.heard = 0;

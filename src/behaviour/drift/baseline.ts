@@ -3,7 +3,7 @@
  * replicas merge into the same baseline whatever their order.
  */
 
-import { type ActionTable, addActions, clearActions, createActionTable, halveActions } from './action-table.ts';
+import { type ActionTable, actionTableBytes, addActions, createActionTable, halveActions } from './action-table.ts';
 import {
   clearDestinations,
   createDestinationMemory,
@@ -11,7 +11,7 @@ import {
   turnGeneration,
   uniteDestinations,
 } from './destination-memory.ts';
-import { addFields, ageFields, clearFields, createFieldSketch, type FieldSketch } from './field-sketch.ts';
+import { addFields, ageFields, createFieldSketch, type FieldSketch, fieldSketchBytes } from './field-sketch.ts';
 import { histogramCells } from './histogram.ts';
 import { pairCells } from './pair-sketch.ts';
 import { clearRecent, createRecent, type Recent, uniteRecent } from './recent.ts';
@@ -61,17 +61,70 @@ export type Baseline = {
   tainted: number;
   standing: Standing;
   standingAtMs: number;
-  readonly actions: ActionTable;
-  readonly pairs: Uint32Array;
-  readonly histograms: Uint32Array;
-  readonly hours: Uint32Array;
-  readonly fields: FieldSketch;
+  /** Until something is learned, tables that all share, and that stay empty: see openTables. */
+  actions: ActionTable;
+  pairs: Uint32Array;
+  histograms: Uint32Array;
+  hours: Uint32Array;
+  fields: FieldSketch;
   /** Used in requests. */
   readonly destinations: DestinationMemory;
   /** Shown in responses, a generation a day. */
   readonly shown: DestinationMemory;
   readonly recent: Recent;
 };
+
+type Tables = Pick<Baseline, 'actions' | 'pairs' | 'histograms' | 'hours' | 'fields'>;
+
+/**
+ * Of the memory that an agent takes tables are most, so they are made when the first batch is learned. Most deltas hold
+ * none, and nor do agents that have hardly called. One buffer holds all: a buffer of its own costs hundreds of bytes.
+ */
+function createTables(): Tables {
+  const fieldsAt = actionTableBytes + 4 * (pairCells + histogramCells + hourCells);
+  const memory = new ArrayBuffer(fieldsAt + fieldSketchBytes);
+  let at = actionTableBytes;
+  const cells = (length: number) => {
+    const words = new Uint32Array(memory, at, length);
+    at += words.byteLength;
+    return words;
+  };
+  return {
+    actions: createActionTable(memory),
+    pairs: cells(pairCells),
+    histograms: cells(histogramCells),
+    hours: cells(hourCells),
+    fields: createFieldSketch(memory, fieldsAt),
+  };
+}
+
+const emptyTables = createTables();
+
+function hasTables(baseline: Baseline): boolean {
+  return baseline.actions !== emptyTables.actions;
+}
+
+/** To be called before anything is written to a baseline's tables. */
+export function openTables(baseline: Baseline): void {
+  if (!hasTables(baseline)) setTables(baseline, createTables());
+}
+
+/** Gives back tables that hold nothing. */
+export function closeEmptyTables(baseline: Baseline): void {
+  const isZero = (cell: number) => cell === 0;
+  const { actions, pairs, histograms, hours, fields } = baseline;
+  if (!fields.named.every(isZero)) return;
+  if (actions.used > 0 || !pairs.every(isZero) || !histograms.every(isZero) || !hours.every(isZero)) return;
+  setTables(baseline, emptyTables);
+}
+
+function setTables(baseline: Baseline, { actions, pairs, histograms, hours, fields }: Tables): void {
+  baseline.actions = actions;
+  baseline.pairs = pairs;
+  baseline.histograms = histograms;
+  baseline.hours = hours;
+  baseline.fields = fields;
+}
 
 export function createBaseline(): Baseline {
   return {
@@ -94,11 +147,11 @@ export function createBaseline(): Baseline {
     tainted: 0,
     standing: 'learning',
     standingAtMs: 0,
-    actions: createActionTable(),
-    pairs: new Uint32Array(pairCells),
-    histograms: new Uint32Array(histogramCells),
-    hours: new Uint32Array(hourCells),
-    fields: createFieldSketch(),
+    actions: emptyTables.actions,
+    pairs: emptyTables.pairs,
+    histograms: emptyTables.histograms,
+    hours: emptyTables.hours,
+    fields: emptyTables.fields,
     destinations: createDestinationMemory(),
     shown: createDestinationMemory(),
     recent: createRecent(),
@@ -127,11 +180,14 @@ export function mergeBaseline(into: Baseline, from: Baseline): void {
   const isLater =
     from.standingAtMs - into.standingAtMs || standings.indexOf(from.standing) - standings.indexOf(into.standing);
   if (isLater > 0) setStanding(into, from.standing, from.standingAtMs);
-  addActions(into.actions, from.actions);
-  addCells(into.pairs, from.pairs);
-  addCells(into.histograms, from.histograms);
-  addCells(into.hours, from.hours);
-  addFields(into.fields, from.fields);
+  if (hasTables(from)) {
+    openTables(into);
+    addActions(into.actions, from.actions);
+    addCells(into.pairs, from.pairs);
+    addCells(into.histograms, from.histograms);
+    addCells(into.hours, from.hours);
+    addFields(into.fields, from.fields);
+  }
   uniteDestinations(into.destinations, from.destinations);
   uniteDestinations(into.shown, from.shown);
   uniteRecent(into.recent, from.recent);
@@ -193,11 +249,7 @@ export function clearBaseline(baseline: Baseline): void {
   baseline.fresh = 0;
   baseline.strange = 0;
   baseline.tainted = 0;
-  clearActions(baseline.actions);
-  baseline.pairs.fill(0);
-  baseline.histograms.fill(0);
-  baseline.hours.fill(0);
-  clearFields(baseline.fields);
+  setTables(baseline, emptyTables);
   clearDestinations(baseline.destinations);
   clearDestinations(baseline.shown);
   clearRecent(baseline.recent);
@@ -231,6 +283,7 @@ function halveModel(baseline: Baseline, nowMs: number): void {
   baseline.epochAtMs = nowMs;
   baseline.weight = Math.floor(baseline.weight / 2);
   baseline.newWeight = Math.floor(baseline.newWeight / 2);
+  if (!hasTables(baseline)) return;
   halveActions(baseline.actions);
   halveCells(baseline.pairs);
   halveCells(baseline.hours);
@@ -239,7 +292,7 @@ function halveModel(baseline: Baseline, nowMs: number): void {
 function halveCalibration(baseline: Baseline): void {
   baseline.calibrationEpoch++;
   baseline.calibrated = Math.floor(baseline.calibrated / 2);
-  halveCells(baseline.histograms);
+  if (hasTables(baseline)) halveCells(baseline.histograms);
 }
 
 /** Halves up to an epoch. After 32 halvings nothing is left of 32 bits, so that no epoch costs more than that. */

@@ -1,14 +1,14 @@
 /** A baseline, or a delta of one, as bytes: what the store holds and what an operator exports. */
 
 import { type ActionTable, actionsMax, slotForAction } from './action-table.ts';
-import { type Baseline, createBaseline, standings } from './baseline.ts';
+import { type Baseline, closeEmptyTables, createBaseline, openTables, standings } from './baseline.ts';
 import { type DestinationMemory, generationWords } from './destination-memory.ts';
 import { openReader, openWriter, type Reader, type Writer } from './packed.ts';
 import { addRecent, inOrder, recentEntries, recentMax } from './recent.ts';
 
 const magic = 0x50_44_42;
 /** Raised when the layout, or the meaning of a number in it, changes: older bytes are then refused, not misread. */
-export const formatVersion = 2;
+export const formatVersion = 3;
 
 /** No baseline is longer. */
 export const baselineBytesMax = 32 * 1024;
@@ -52,12 +52,14 @@ export function decodeBaseline(bytes: Uint8Array): Baseline | null {
   const standing = standings[reader.number(standings.length - 1)];
   if (standing === undefined) return null;
   baseline.standing = standing;
+  openTables(baseline);
   readActions(reader, baseline.actions);
   reader.cells(baseline.pairs);
   reader.cells(baseline.histograms);
   reader.cells(baseline.hours);
   reader.cells(baseline.fields.named, 0xff);
   reader.cells(baseline.fields.fresh, 0xff);
+  closeEmptyTables(baseline);
   readMemory(reader, baseline.destinations);
   readMemory(reader, baseline.shown);
   const length = reader.number(recentMax);
@@ -142,6 +144,6 @@ function readMemory(reader: Reader, memory: DestinationMemory): void {
   memory.generation = reader.number(epochMax);
   memory.olderGeneration = reader.number(epochMax);
   if (memory.olderGeneration > memory.generation) reader.refuse();
-  reader.words(memory.newer, generationWords);
-  reader.words(memory.older, generationWords);
+  memory.newer = reader.words(generationWords) ?? memory.newer;
+  memory.older = reader.words(generationWords) ?? memory.older;
 }

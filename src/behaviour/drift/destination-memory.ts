@@ -9,6 +9,9 @@ const bitsSetMax = 1200;
 const probes = 4;
 const probeSeed = 0x7feb352d;
 
+/** Stands for every generation that holds nothing; never written to. */
+const emptyWords = new Uint32Array(generationWords);
+
 export type DestinationMemory = {
   /** Number of the newer generation, and of the older. */
   generation: number;
@@ -21,8 +24,8 @@ export function createDestinationMemory(): DestinationMemory {
   return {
     generation: 0,
     olderGeneration: 0,
-    newer: new Uint32Array(generationWords),
-    older: new Uint32Array(generationWords),
+    newer: emptyWords,
+    older: emptyWords,
   };
 }
 
@@ -34,6 +37,7 @@ export function hasDestination(memory: DestinationMemory, hash: number): boolean
 export function addDestination(memory: DestinationMemory, hash: number): void {
   const step = mix(hash, probeSeed) | 1;
   let place = hash;
+  memory.newer = opened(memory.newer);
   for (let probe = 0; probe < probes; probe++) {
     const bit = (place >>> 0) % generationBits;
     memory.newer[bit >>> 5] = (memory.newer[bit >>> 5] ?? 0) | (1 << (bit & 31));
@@ -68,26 +72,32 @@ export function uniteDestinations(into: DestinationMemory, from: DestinationMemo
     if (generation > into.generation) advance(into, generation);
     else if (generation < into.generation && generation > into.olderGeneration) {
       into.olderGeneration = generation;
-      into.older.fill(0);
+      into.older = emptyWords;
     }
     const isNewer = generation === into.generation;
-    if (!isNewer && generation !== into.olderGeneration) continue;
-    const target = isNewer ? into.newer : into.older;
+    if (words === emptyWords || (!isNewer && generation !== into.olderGeneration)) continue;
+    const target = opened(isNewer ? into.newer : into.older);
+    if (isNewer) into.newer = target;
+    else into.older = target;
     for (let index = 0; index < generationWords; index++) target[index] = (target[index] ?? 0) | (words[index] ?? 0);
   }
 }
 
 /** Empties the memory and keeps its generations. */
 export function clearDestinations(memory: DestinationMemory): void {
-  memory.newer.fill(0);
-  memory.older.fill(0);
+  memory.newer = emptyWords;
+  memory.older = emptyWords;
+}
+
+/** Words that may be written to. */
+function opened(words: Uint32Array): Uint32Array {
+  return words === emptyWords ? new Uint32Array(generationWords) : words;
 }
 
 function advance(memory: DestinationMemory, generation: number): void {
-  const freed = memory.older;
   memory.older = memory.newer;
   memory.olderGeneration = memory.generation;
-  memory.newer = freed.fill(0);
+  memory.newer = emptyWords;
   memory.generation = generation;
 }
 

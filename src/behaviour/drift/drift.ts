@@ -209,6 +209,7 @@ export function unfreeze(agent: Agent, nowMs: number): void {
 export function reset(agent: Agent, baseline: Baseline = createBaseline()): void {
   agent.view = baseline;
   clearQuarantine(agent);
+  agent.growth = null;
   clearBatch(agent.batch);
   if (agent.delta !== null) clearBaseline(agent.delta);
   if (agent.heard !== null) clearRecent(agent.heard);

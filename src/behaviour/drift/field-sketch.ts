@@ -12,8 +12,14 @@ export type FieldSketch = {
   readonly fresh: Uint8Array;
 };
 
-export function createFieldSketch(): FieldSketch {
-  return { named: new Uint8Array(fieldCells), fresh: new Uint8Array(fieldCells) };
+export const fieldSketchBytes = 2 * fieldCells;
+
+/** A sketch at a place of `memory`, which must be all 0 there. */
+export function createFieldSketch(memory = new ArrayBuffer(fieldSketchBytes), at = 0): FieldSketch {
+  return {
+    named: new Uint8Array(memory, at, fieldCells),
+    fresh: new Uint8Array(memory, at + fieldCells, fieldCells),
+  };
 }
 
 export function fieldCellOf(action: number, fieldHash: number): number {
@@ -37,9 +43,4 @@ export function ageFields({ named, fresh }: FieldSketch): void {
     named[cell] = (named[cell] ?? 0) >>> 1;
     fresh[cell] = (fresh[cell] ?? 0) >>> 1;
   }
-}
-
-export function clearFields({ named, fresh }: FieldSketch): void {
-  named.fill(0);
-  fresh.fill(0);
 }

@@ -4,7 +4,9 @@
  */
 
 import type { Agent } from './agent.ts';
+import { unit } from './baseline.ts';
 import type { Fleet } from './fleet.ts';
+import { createGrowth, takeRoom, turnHour } from './growth.ts';
 import { countRate, leanWeight } from './judge.ts';
 import type { Destination, Judgement } from './judgement.ts';
 import { endBatch, openBatch } from './learn.ts';
@@ -80,6 +82,9 @@ export function hear(agent: Agent, session: Session, fleet: Fleet | null, notice
   addRecent(view.recent, atMs, notice.evidence);
   addRecent(heard, atMs, notice.evidence);
   if (view.standing === 'frozen') return;
+  agent.growth ??= createGrowth();
+  turnHour(agent.growth, atMs);
+  takeRoom(agent.growth, view.actions, action, unit);
   openBatch(agent, fleet, atMs);
   batch.heard++;
   batch.evidence += evidence;

@@ -1,6 +1,7 @@
 /** Calibration: an agent's own past values of one statistic, in 64 bins, and the share at least as extreme. */
 
-export const binCount = 64;
+export const binBits = 6;
+export const binCount = 1 << binBits;
 
 /** The statistics that are calibrated, by their place in the baseline's histograms. */
 export const histogramNames = ['action', 'sequence', 'combined', 'rate', 'sustained'] as const;

@@ -6,6 +6,7 @@
 import type { DriftStore } from '../../store/drift-port.ts';
 import type { Agent } from './agent.ts';
 import { recallAlarms, shareAlarms, uniteAlarms } from './alarms.ts';
+import { isPast } from './growth.ts';
 import { calibratedSamplesMin } from './judge.ts';
 import { type KeptAgent, keepAgent, readAgent, wake, writeAgent } from './kept-agent.ts';
 import { withoutQuarantine } from './stored.ts';
@@ -21,6 +22,8 @@ export type KeeperOptions = {
   readonly nameOf: (agent: string) => string;
   /** Learns what waits in the agent's batch. */
   readonly settle: (agent: Agent) => void;
+  /** Told of an agent that had to go before the store took what was learned of it. */
+  readonly onLost: (agent: string) => void;
   /** Told of each fault, and with null when the store was written to or read. */
   readonly onStore: (fault: unknown) => void;
 };
@@ -59,16 +62,20 @@ const requestsPerFlush = 64;
 /** One agent is written no more often than this, however much it calls. */
 const writeGapMs = 250;
 const writesAtOnce = 16;
+/** Agents that make room at once. */
+const leavingMax = 256;
 const idleMs = 60_000;
 const ignore = () => {};
 
 export function createKeeper(options: KeeperOptions): Keeper {
-  const { store, clock, agentsMax, flushMs, snapshotDays, nameOf, settle, onStore } = options;
+  const { store, clock, agentsMax, flushMs, snapshotDays, nameOf, settle, onLost, onStore } = options;
   const freshMs = 2.5 * flushMs;
   const staleMs = Math.max(10_000, 5 * flushMs);
   /** Those used longest ago first. */
   const agents = new Map<string, KeptAgent>();
   const following = new Set<KeptAgent>();
+  /** Those on their way to the store to make room. */
+  const leaving = new Set<KeptAgent>();
   let flushing: Promise<void> | null = null;
   let isAway = false;
 
@@ -76,11 +83,11 @@ export function createKeeper(options: KeeperOptions): Keeper {
     let kept = agents.get(id);
     if (kept === undefined) {
       kept = keepAgent(id);
-      // Where the store takes nothing there is a bound all the same.
-      if (agents.size >= 2 * agentsMax) for (const [oldest] of agents) if (agents.delete(oldest)) break;
+      // Where the store takes nothing, or less than agents bring, there is a bound all the same.
+      if (agents.size >= 2 * agentsMax) dropOldest();
+      if (!isAway) makeRoom();
     } else agents.delete(id);
     agents.set(id, kept);
-    if (agents.size > agentsMax && !isAway && flushing === null) setImmediate(flush);
     return kept;
   }
 
@@ -92,6 +99,50 @@ export function createKeeper(options: KeeperOptions): Keeper {
       return await underWay;
     } finally {
       kept.running = null;
+    }
+  }
+
+  /**
+   * An agent that comes sends one away, so that however fast they come there are as many writes as reads: the store sees
+   * to both in turn.
+   */
+  function makeRoom(): void {
+    for (const kept of agents.values()) {
+      if (agents.size - leaving.size < agentsMax || leaving.size >= leavingMax) return;
+      if (leaving.has(kept)) continue;
+      leaving.add(kept);
+      leave(kept)
+        .catch(() => {})
+        .finally(() => leaving.delete(kept));
+    }
+  }
+
+  async function leave(kept: KeptAgent): Promise<void> {
+    const { usedMs } = kept;
+    settleWaiting(kept);
+    if (kept.isDirty) await write(kept);
+    remove(kept, usedMs);
+  }
+
+  /** Unless it was used since, or there is something left to be written. */
+  function remove(kept: KeptAgent, usedMs: number): void {
+    const { agent, isDirty, running } = kept;
+    if (isDirty || running !== null || kept.usedMs > usedMs) return;
+    // It may have left already and come back as another.
+    if (agents.get(agent.id) === kept) agents.delete(agent.id);
+  }
+
+  function settleWaiting(kept: KeptAgent): void {
+    if (kept.agent.batch.length === 0) return;
+    settle(wake(kept));
+    kept.isDirty = true;
+  }
+
+  function dropOldest(): void {
+    for (const [oldest, { agent, isDirty }] of agents) {
+      agents.delete(oldest);
+      if (isDirty || agent.batch.length > 0) onLost(oldest);
+      return;
     }
   }
 
@@ -169,13 +220,11 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   async function writeChanged(): Promise<void> {
     const startedMs = performance.now();
-    const leaving: KeptAgent[] = [];
+    const surplus: KeptAgent[] = [];
     for (const kept of agents.values()) {
-      if (leaving.length >= agents.size - agentsMax) break;
-      leaving.push(kept);
-      if (kept.agent.batch.length === 0) continue;
-      settle(wake(kept));
-      kept.isDirty = true;
+      if (surplus.length >= agents.size - agentsMax) break;
+      surplus.push(kept);
+      settleWaiting(kept);
     }
     const changed = [...agents.values()].filter(({ isDirty }) => isDirty).values();
     const worker = async () => {
@@ -183,11 +232,12 @@ export function createKeeper(options: KeeperOptions): Keeper {
       for (const kept of changed) await write(kept);
     };
     await Promise.all(Array.from({ length: writesAtOnce }, worker));
-    for (const kept of leaving) {
-      if (!kept.isDirty && kept.running === null && kept.usedMs < startedMs) agents.delete(kept.agent.id);
-    }
+    for (const kept of surplus) remove(kept, startedMs);
     for (const kept of agents.values()) {
-      if (!kept.isDirty && kept.running === null && startedMs - kept.usedMs > idleMs) kept.agent.delta = null;
+      if (kept.isDirty || kept.running !== null || startedMs - kept.usedMs <= idleMs) continue;
+      const { agent } = kept;
+      agent.delta = null;
+      if (agent.growth !== null && isPast(agent.growth, clock())) agent.growth = null;
     }
   }
 

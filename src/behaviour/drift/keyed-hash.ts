@@ -59,13 +59,17 @@ function halfSipHash(key0: number, key1: number, text: string): number {
   let v3 = 0x74656462 ^ key1;
   const pairs = text.length >> 1;
   // One word more than the text holds: its end and length; then four rounds without a word.
-  for (let index = 0; index < pairs + 1; index++) {
-    const word =
-      index < pairs
-        ? text.charCodeAt(index * 2) | (text.charCodeAt(index * 2 + 1) << 16)
-        : (text.length << 24) | (text.length & 1 ? text.charCodeAt(text.length - 1) : 0);
+  for (let index = 0; index <= pairs + 1; index++) {
+    let word = 0;
+    let rounds = 2;
+    if (index < pairs) word = text.charCodeAt(index * 2) | (text.charCodeAt(index * 2 + 1) << 16);
+    else if (index === pairs) word = (text.length << 24) | (text.length & 1 ? text.charCodeAt(text.length - 1) : 0);
+    else {
+      v2 ^= 0xff;
+      rounds = 4;
+    }
     v3 ^= word;
-    for (let round = 0; round < 2; round++) {
+    for (let round = 0; round < rounds; round++) {
       v0 = (v0 + v1) | 0;
       v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
       v0 = (v0 << 16) | (v0 >>> 16);
@@ -78,19 +82,6 @@ function halfSipHash(key0: number, key1: number, text: string): number {
       v2 = (v2 << 16) | (v2 >>> 16);
     }
     v0 ^= word;
-  }
-  v2 ^= 0xff;
-  for (let round = 0; round < 4; round++) {
-    v0 = (v0 + v1) | 0;
-    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
-    v0 = (v0 << 16) | (v0 >>> 16);
-    v2 = (v2 + v3) | 0;
-    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
-    v0 = (v0 + v3) | 0;
-    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
-    v2 = (v2 + v1) | 0;
-    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
-    v2 = (v2 << 16) | (v2 >>> 16);
   }
   return (v1 ^ v3) >>> 0;
 }

@@ -3,6 +3,7 @@
 import { addBounded, findAction, slotForAction } from './action-table.ts';
 import {
   type Agent,
+  addWaiting,
   type Batch,
   batchSize,
   clearBatch,
@@ -11,11 +12,14 @@ import {
   markNamed,
   markStrange,
   markTainted,
+  type Waiting,
+  waitingAt,
 } from './agent.ts';
-import { ageBaseline, type Baseline, createDelta, type Standing, setStanding, unit } from './baseline.ts';
+import { ageBaseline, type Baseline, createDelta, openTables, type Standing, setStanding, unit } from './baseline.ts';
 import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
 import { contribute, type Fleet, peerSamplesMin, peersMin, unitsToGive } from './fleet.ts';
-import { binCount, binOf, scales } from './histogram.ts';
+import { createGrowth, type Growth, takeRoom, turnHour } from './growth.ts';
+import { binBits, binCount, binOf, scales } from './histogram.ts';
 import { countAlarms } from './judge.ts';
 import { dayMs, destinationKey } from './judge-destinations.ts';
 import type { Judgement, Settings } from './judgement.ts';
@@ -60,24 +64,26 @@ export function learn(agent: Agent, fleet: Fleet | null, settings: Settings, jud
     setAgentStanding(agent, 'latched', atMs);
   }
   openBatch(agent, fleet, atMs);
-  const at = batch.length++;
   batch.evidence += judgement.evidence;
   if (outcome === 'confirmed') batch.confirmed++;
-  batch.actions[at] = judgement.action;
-  batch.previous[at] = judgement.previous;
-  batch.weights[at] = weightOf(judgement, outcome, settings);
-  batch.hours[at] = judgement.hour;
-  batch.rates[at] = judgement.rateStep;
-  const bin = at * histogramsPerRequest;
-  batch.bins[bin] = binOf(scales.action, judgement.actionValue);
-  batch.bins[bin + 1] = binOf(scales.sequence, judgement.sequenceValue);
-  batch.bins[bin + 2] = binOf(scales.combined, judgement.combinedValue);
-  batch.bins[bin + 3] = binOf(scales.rate, judgement.rateValue);
-  batch.bins[bin + 4] = binOf(scales.sustained, judgement.sustainedValue);
-  batch.marks[at] = judgement.marks;
-  const { action, destinations, freshBits } = judgement;
-  if (outcome !== 'denied') addWaitingDestinations(batch.destinations, at, action, destinations, freshBits);
+  const { action, previous, hour, rateStep, marks, destinations, freshBits } = judgement;
+  const weight = weightOf(judgement, outcome, settings);
+  if (outcome !== 'denied') {
+    addWaitingDestinations(batch.destinations, batch.length, action, destinations, freshBits);
+  }
+  addWaiting(batch, { action, previous, weight, hour, rate: rateStep, marks, bins: binsOf(judgement) });
   endBatch(agent, fleet);
+}
+
+/** One bin a histogram, in their order. */
+function binsOf({ actionValue, sequenceValue, combinedValue, rateValue, sustainedValue }: Judgement): number {
+  return (
+    binOf(scales.action, actionValue) |
+    (binOf(scales.sequence, sequenceValue) << binBits) |
+    (binOf(scales.combined, combinedValue) << (2 * binBits)) |
+    (binOf(scales.rate, rateValue) << (3 * binBits)) |
+    (binOf(scales.sustained, sustainedValue) << (4 * binBits))
+  );
 }
 
 /** Ends a batch that has waited too long to be told as one, and dates a new one. */
@@ -117,8 +123,8 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
   const judged = batch.length + batch.heard;
   if (judged === 0) return;
   if (view.standing !== 'frozen') {
-    const isOwn =
-      view.samples < gateSamplesMin || batch.evidence / judged < gateNats || batch.confirmed > batch.length / 2;
+    const isVouched = batch.confirmed > batch.length / 2;
+    const isOwn = isVouched || view.samples < gateSamplesMin || batch.evidence / judged < gateNats;
     const isLearned = isOwn && view.standing === 'learning';
     if (!isLearned) {
       agent.quarantine ??= createDelta(view);
@@ -129,8 +135,13 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
     const before = view.weight;
     const shared = delta === null ? [view] : [view, delta];
     const group = isLearned && fleet !== null ? joinGroup(agent, batch.sinceMs) : null;
+    agent.growth ??= createGrowth();
+    turnHour(agent.growth, batch.sinceMs);
     for (let index = 0; index < batch.length; index++) {
-      if (view.standing === 'learning') calibrate(batch, index, isOwn, shared);
+      const waiting = waitingAt(batch, index);
+      const hasRoom = isVouched || !isLearned || hasRoomFor(waiting, agent.growth, view);
+      if (view.standing === 'learning') calibrate(waiting, isOwn && hasRoom, shared);
+      if (!hasRoom) continue;
       if (isLearned) learnRequest(batch, index, view, shared, fleet, group);
       else if (quarantine !== null) learnRequest(batch, index, quarantine, held, null, null);
     }
@@ -140,13 +151,18 @@ export function learnBatch(agent: Agent, fleet: Fleet | null): void {
   clearBatch(batch);
 }
 
+function hasRoomFor({ action, weight }: Waiting, growth: Growth, { actions }: Baseline): boolean {
+  return weight === 0 || takeRoom(growth, actions, action, weight);
+}
+
 /** Takes the request's values over into the past that later values are compared with. */
-function calibrate(batch: Batch, index: number, isOwn: boolean, baselines: readonly Baseline[]): void {
-  const units = isOwn && batch.weights[index] !== 0 ? unit : discountedCalibration;
+function calibrate({ weight, bins }: Waiting, isLearned: boolean, baselines: readonly Baseline[]): void {
+  const units = isLearned && weight !== 0 ? unit : discountedCalibration;
   for (const baseline of baselines) {
+    openTables(baseline);
     baseline.calibrated += units;
     for (let histogram = 0; histogram < histogramsPerRequest; histogram++) {
-      const cell = histogram * binCount + (batch.bins[index * histogramsPerRequest + histogram] ?? 0);
+      const cell = histogram * binCount + ((bins >>> (histogram * binBits)) & (binCount - 1));
       baseline.histograms[cell] = (baseline.histograms[cell] ?? 0) + units;
     }
   }
@@ -161,21 +177,18 @@ function learnRequest(
   fleet: Fleet | null,
   group: PeerGroup | null,
 ): void {
-  const weight = batch.weights[index] ?? 0;
+  const { action, previous, weight, hour, rate, marks } = waitingAt(batch, index);
   if (weight === 0) return;
-  const action = batch.actions[index] ?? 0;
-  const previous = batch.previous[index] ?? 0;
   const isNew = findAction(known.actions, action) === -1;
   const { first, second } = pairCellsOf(previous, action);
   const isFollower = weight > unit / 2 && countOfPair(known.pairs, first, second) < unit / 2;
   const units = unitsToGive(weight, known.weight, known.contributed);
   const given = fleet === null ? 0 : contribute(fleet, action, units, isNew);
   const groupGiven = group === null ? 0 : giveToGroup(group, action, weight, known);
-  const marks = batch.marks[index] ?? 0;
   const keys = destinationsToKeep(batch, index, action, weight, known);
-  const step = batch.rates[index] ?? 0;
-  const hour = 3 * (batch.hours[index] ?? 0);
+  const hourAt = 3 * hour;
   for (const baseline of baselines) {
+    openTables(baseline);
     const { actions, pairs, hours } = baseline;
     baseline.weight += weight;
     baseline.contributed += given;
@@ -196,9 +209,9 @@ function learnRequest(
     if (isFollower) addBounded(actions.followers, slotForAction(actions, previous), 1);
     pairs[first] = (pairs[first] ?? 0) + weight;
     pairs[second] = (pairs[second] ?? 0) + weight;
-    hours[hour] = (hours[hour] ?? 0) + 1;
-    hours[hour + 1] = (hours[hour + 1] ?? 0) + step;
-    hours[hour + 2] = (hours[hour + 2] ?? 0) + step * step;
+    hours[hourAt] = (hours[hourAt] ?? 0) + 1;
+    hours[hourAt + 1] = (hours[hourAt + 1] ?? 0) + rate;
+    hours[hourAt + 2] = (hours[hourAt + 2] ?? 0) + rate * rate;
   }
 }
 

@@ -16,7 +16,8 @@ export type Reader = {
   readonly number: (max: number) => number;
   /** Each of at most `max`; of 32 bits where it is left out. */
   readonly cells: (into: Uint32Array | Uint8Array, max?: number) => void;
-  readonly words: (into: Uint32Array, length: number) => void;
+  /** Null where all are 0. */
+  readonly words: (length: number) => Uint32Array | null;
   readonly refuse: () => void;
   readonly isSound: () => boolean;
   readonly isAtEnd: () => boolean;
@@ -103,16 +104,18 @@ export function openReader(bytes: Uint8Array): Reader {
         for (let end = index + length; index < end; index++) into[index] = number(max);
       }
     },
-    words: (into, length) => {
+    words: (length) => {
       const isFilled = number(1) === 1;
-      if (!isFilled) return;
+      if (!isFilled) return null;
       if (bytes.length - at < 4 * length) {
         refuse();
-        return;
+        return null;
       }
       const view = new DataView(bytes.buffer, bytes.byteOffset + at, 4 * length);
-      for (let index = 0; index < length; index++) into[index] = view.getUint32(4 * index, true);
       at += 4 * length;
+      const values = new Uint32Array(length);
+      for (let index = 0; index < length; index++) values[index] = view.getUint32(4 * index, true);
+      return values;
     },
     isSound: () => isSound,
     isAtEnd: () => at === bytes.length,

@@ -17,13 +17,18 @@ export type Recent = {
   alarms: number;
   /** Sum of the encoded evidence of the newest sustainedWindow entries. */
   sum: number;
-  readonly atMs: Float64Array;
-  readonly evidence: Int16Array;
+  /** A ring of recentMax entries once they are so many; until then just long enough. */
+  atMs: Float64Array;
+  evidence: Int16Array;
 };
 
+const entriesAtFirst = 8;
+const entryBytes = 8 + 2;
+const noTimes = new Float64Array(0);
+const noEvidence = new Int16Array(0);
+
 export function createRecent(): Recent {
-  const [atMs, evidence] = [new Float64Array(recentMax), new Int16Array(recentMax)];
-  return { length: 0, next: 0, alarms: 0, sum: 0, atMs, evidence };
+  return { length: 0, next: 0, alarms: 0, sum: 0, atMs: noTimes, evidence: noEvidence };
 }
 
 /** One entry: the evidence in nats, cut to ±30, and whether it was an alarm. */
@@ -39,6 +44,7 @@ export function decodeEvidence(encoded: number): number {
 
 /** Appends an entry, which is taken as the newest. */
 export function addRecent(recent: Recent, atMs: number, encoded: number): void {
+  if (recent.length === recent.atMs.length && recent.length < recentMax) grow(recent);
   const { evidence, next } = recent;
   if (recent.length === recentMax) recent.alarms -= (evidence[next] ?? 0) & 1;
   else recent.length++;
@@ -50,6 +56,17 @@ export function addRecent(recent: Recent, atMs: number, encoded: number): void {
   recent.alarms += encoded & 1;
   recent.sum += encoded & ~1;
   recent.next = (next + 1) % recentMax;
+}
+
+function grow(recent: Recent): void {
+  const capacity = Math.min(recentMax, Math.max(entriesAtFirst, 2 * recent.length));
+  const memory = new ArrayBuffer(capacity * entryBytes);
+  const atMs = new Float64Array(memory, 0, capacity);
+  const evidence = new Int16Array(memory, 8 * capacity, capacity);
+  atMs.set(recent.atMs);
+  evidence.set(recent.evidence);
+  recent.atMs = atMs;
+  recent.evidence = evidence;
 }
 
 /** Mean evidence over the newest requests, in nats. */

@@ -1,18 +1,16 @@
 /** What is held of a session while it lasts: its last action, and where its destinations first appeared. */
 
 import { LRUCache } from 'lru-cache';
+import { type Appearances, appearancesMax, createAppearances, findAppearance, noteAppearance } from './appearances.ts';
 import { hasWords, type Words } from './words.ts';
 
-/** Hashes held of one session, and how long after they were last met. */
-export const seenMax = 512;
+/** Hashes of one response that are looked at, and how long they are held after they were last met. */
+export const seenMax = appearancesMax;
 const seenLifetimeMs = 15 * 60 * 1000;
 /** Words held of one session: those of its newest 24 KB of responses or so. */
 const saidBytesMax = 16 * 1024;
 /** A session unused for so long begins anew. */
 const sessionLifetimeMs = 60 * 60 * 1000;
-
-/** Where a destination first appeared: in the response to an action, or (0) in a request of the agent's own. */
-type Appearance = { readonly action: number; atMs: number };
 
 /** The words of a response to an action. */
 type Said = { readonly words: Words; readonly action: number; readonly atMs: number };
@@ -21,7 +19,8 @@ export type Session = {
   /** Hash of the action before; `start` where there is none. */
   previous: number;
   lastAtMs: number;
-  seen: Map<number, Appearance> | null;
+  /** Null before anything was. */
+  seen: Appearances | null;
   /** Words of the newest responses, newest last. */
   said: Said[];
 };
@@ -85,8 +84,11 @@ export function noteWords({ said }: Session, words: Words, action: number, nowMs
  * What has no shape to be known by is looked for by its words.
  */
 export function responseThatShowed(session: Session, { hash, words }: Sought, nowMs: number): number {
-  const appearance = session.seen?.get(hash);
-  if (appearance !== undefined && nowMs - appearance.atMs <= seenLifetimeMs) return appearance.action;
+  const { seen } = session;
+  const place = seen === null ? 0 : findAppearance(seen, hash);
+  if (seen !== null && place !== 0 && nowMs - (seen.atMs[place - 1] ?? 0) <= seenLifetimeMs) {
+    return seen.actions[place - 1] ?? ownRequest;
+  }
   if (words === undefined || session.said.length === 0) return ownRequest;
   const sought = words();
   const said = session.said.find((each) => nowMs - each.atMs <= seenLifetimeMs && hasWords(each.words, sought));
@@ -96,16 +98,6 @@ export function responseThatShowed(session: Session, { hash, words }: Sought, no
 type Sought = { readonly hash: number; readonly words?: (() => Words) | undefined };
 
 function note(session: Session, hash: number, action: number, nowMs: number): void {
-  session.seen ??= new Map();
-  const { seen } = session;
-  let appearance = seen.get(hash);
-  if (appearance !== undefined) seen.delete(hash);
-  if (appearance === undefined || nowMs - appearance.atMs > seenLifetimeMs) appearance = { action, atMs: nowMs };
-  appearance.atMs = nowMs;
-  seen.set(hash, appearance);
-  if (seen.size <= seenMax) return;
-  for (const oldest of seen.keys()) {
-    seen.delete(oldest);
-    return;
-  }
+  session.seen ??= createAppearances();
+  noteAppearance(session.seen, hash, action, nowMs, seenLifetimeMs);
 }

@@ -1,10 +1,11 @@
 /** Asks a transmitter for security event tokens (RFC 8936), one question after the other, for as long as it runs. */
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { setTimeout } from 'node:timers/promises';
 import { type Dispatcher, request } from 'undici';
 import { Fault } from '../../errors.ts';
 import { isJsonObject, parseStrictJsonBytes } from '../../strict-json.ts';
+import { discardResponseBody, readResponseBody } from '../../whole-body.ts';
 import type { ReceiveSet } from './receive.ts';
 import type { SetProblem } from './security-event.ts';
 
@@ -124,10 +125,12 @@ async function question(options: PollOptions, { acks, errors }: Owed, closing: A
       }),
     });
     if (statusCode !== 200) {
-      body.on('error', () => undefined).destroy();
+      discardResponseBody(body);
       throw new Fault('signals_poll', `${endpoint} answered ${statusCode}.`);
     }
-    return readAnswer(await readBody(body, endpoint), endpoint);
+    const document = await readResponseBody(body, answerBytesMax);
+    if (document !== null) return readAnswer(document, endpoint);
+    throw new Fault('signals_poll', `${endpoint} answered more than ${answerBytesMax} bytes.`);
   } catch (error) {
     if (error instanceof Fault) throw error;
     throw new Fault('signals_poll', `${endpoint} ${signal.aborted ? 'took too long' : 'could not be asked'}.`, error);
@@ -141,16 +144,4 @@ function readAnswer(document: Buffer, endpoint: string): PollAnswer {
     throw new Fault('signals_poll', `${endpoint} answered something else than an object with sets.`);
   }
   return { sets: answer.sets, isMore: answer.moreAvailable === true };
-}
-
-async function readBody(body: Dispatcher.ResponseData['body'], endpoint: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > answerBytesMax)
-      throw new Fault('signals_poll', `${endpoint} answered more than ${answerBytesMax} bytes.`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

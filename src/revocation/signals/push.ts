@@ -4,6 +4,7 @@ import { Buffer } from 'node:buffer';
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault } from '../../errors.ts';
+import { contentTypeOf, readRequestBody } from '../../whole-body.ts';
 import type { ReceiveSet } from './receive.ts';
 import type { SetProblem } from './security-event.ts';
 
@@ -56,8 +57,8 @@ async function answerTo({ receive, readToken, onContact }: PushEndpoint, incomin
   }
   onContact();
   // RFC 8935 §2.1.
-  if (mediaTypeOf(incoming.headers['content-type']) !== 'application/secevent+jwt') return { status: 415 };
-  const body = await readBody(incoming);
+  if (contentTypeOf(incoming.headers['content-type']) !== 'application/secevent+jwt') return { status: 415 };
+  const body = await readRequestBody(incoming, bodyBytesMax);
   if (body === 'too large') return { status: 413 };
   if (body === 'aborted') return { status: 400 };
   const problem = await receive(body.toString('latin1').trim());
@@ -75,10 +76,6 @@ function hasToken(field: string | undefined, token: string): boolean {
   return timingSafeEqual(hash('sha256', given, 'buffer'), hash('sha256', token, 'buffer'));
 }
 
-function mediaTypeOf(field: string | undefined): string {
-  return (field ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
-}
-
 function send(response: ServerResponse, { status, problem, fields }: Answer, incoming: IncomingMessage): void {
   const body = problem === undefined ? '' : JSON.stringify(problem);
   response.writeHead(status, {
@@ -91,18 +88,4 @@ function send(response: ServerResponse, { status, problem, fields }: Answer, inc
     ...fields,
   });
   response.end(body);
-}
-
-function readBody(incoming: IncomingMessage): Promise<Buffer | 'too large' | 'aborted'> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    incoming.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes <= bodyBytesMax) chunks.push(chunk);
-      else resolve('too large');
-    });
-    incoming.once('end', () => resolve(Buffer.concat(chunks)));
-    incoming.once('error', () => resolve('aborted'));
-  });
 }

@@ -33,14 +33,17 @@ type CallOptions = {
   readonly outcome: Outcome;
   readonly session: string | null;
   readonly destinations: readonly Destination[];
+  /** Since the call before. */
+  readonly afterMs: number;
 };
 
 export function play(settings: Partial<Settings> = {}, agent = createAgent('agent-1')): Play {
   const fleet = createFleet();
   const drift = createDrift({ secret: Buffer.alloc(32, 1), fleet, settings });
   let atMs = beganMs;
-  const call: Play['call'] = (action, { outcome = 'allowed', session = null, destinations = [] } = {}) => {
-    atMs += minuteMs;
+  const call: Play['call'] = (action, given = {}) => {
+    const { outcome = 'allowed', session = null, destinations = [], afterMs = minuteMs } = given;
+    atMs += afterMs;
     const judgement = drift.judge(agent, { action, session, atMs, destinations });
     drift.learn(agent, judgement, outcome);
     return judgement;

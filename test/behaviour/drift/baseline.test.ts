@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createAgent } from '../../../src/behaviour/drift/agent.ts';
-import { type Baseline, createBaseline, mergeBaseline } from '../../../src/behaviour/drift/baseline.ts';
+import { type Baseline, clearBaseline, createBaseline, mergeBaseline } from '../../../src/behaviour/drift/baseline.ts';
 import { baselineBytesMax, decodeBaseline, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { adopt, settle, takeDelta } from '../../../src/behaviour/drift/drift.ts';
 import { addFields, ageFields, createFieldSketch } from '../../../src/behaviour/drift/field-sketch.ts';
@@ -119,6 +119,56 @@ describe('merging', () => {
     expect(decodeBaseline(stored)?.samples).toBe(600);
     expect(decodeBaseline(stored)?.weight).toBe(600 * 32);
     expect(replicas.map(takeDelta)).toEqual([null, null]);
+  });
+});
+
+describe('an agent that has learned nothing yet', () => {
+  /** Bytes of the buffers behind a baseline that no other has. */
+  const bytesOf = (baseline: Baseline): number => {
+    const { actions, pairs, histograms, hours, fields, destinations, recent } = baseline;
+    const { newer, older } = baseline.shown;
+    const memories = [destinations.newer, destinations.older, newer, older, recent.atMs, recent.evidence, fields.named];
+    const views: readonly unknown[] = [...Object.values(actions), pairs, histograms, hours, ...memories];
+    const shared = createBaseline();
+    const common = new Set([shared.pairs.buffer, shared.destinations.newer.buffer, shared.recent.atMs.buffer]);
+    const buffers = new Set(views.filter((view) => ArrayBuffer.isView(view)).map(({ buffer }) => buffer));
+    return [...buffers].reduce((sum, buffer) => sum + (common.has(buffer) ? 0 : buffer.byteLength), 0);
+  };
+
+  it('takes next to nothing, nor does a delta, and a long-lived one some 15 KB', () => {
+    const own = play({}, createAgent('agent-1', createBaseline(), true));
+    own.call('GET /1');
+    expect(bytesOf(own.agent.view)).toBeLessThan(200);
+    expect(bytesOf(copy(own.agent.view))).toBeLessThan(200);
+    own.live(400);
+    own.drift.seenInResponse(own.agent, null, 'GET /1', shown(1, 2), own.now());
+    settle(own.agent, own.fleet);
+    takeDelta(own.agent);
+    expect(bytesOf(own.agent.view)).toBeGreaterThan(10_000);
+    expect(bytesOf(own.agent.view)).toBeLessThan(15_000);
+    expect(own.agent.delta === null ? 0 : bytesOf(own.agent.delta)).toBe(0);
+  });
+
+  it('shares tables with others that nobody ever writes to', () => {
+    const [left, right] = [baselineOf(1, 160), baselineOf(2, 160)];
+    right.epoch = 3;
+    mergeBaseline(left, right);
+    mergeBaseline(left, createBaseline());
+    const ahead = createBaseline();
+    Object.assign(ahead, { epoch: 9, calibrationEpoch: 9 });
+    const behind = createBaseline();
+    mergeBaseline(behind, ahead);
+    clearBaseline(left);
+    const reread = copy(left);
+    for (const baseline of [createBaseline(), behind, left, reread]) {
+      expect(baseline.actions.used).toBe(0);
+      const { actions, pairs, histograms, hours, fields, destinations } = baseline;
+      const { newer, older } = baseline.shown;
+      const tables = [actions.keys, actions.counts, actions.followers, pairs, histograms, hours, newer, older];
+      const isEmpty = (cells: Iterable<number>) => [...cells].every((cell) => cell === 0);
+      expect(tables.every(isEmpty)).toBe(true);
+      expect([fields.named, fields.fresh, destinations.newer, destinations.older].every(isEmpty)).toBe(true);
+    }
   });
 });
 

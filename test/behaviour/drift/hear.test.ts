@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Agent, createAgent } from '../../../src/behaviour/drift/agent.ts';
+import { type Agent, createAgent, waitingAt } from '../../../src/behaviour/drift/agent.ts';
 import { createBaseline, mergeBaseline } from '../../../src/behaviour/drift/baseline.ts';
 import { decodeBaseline, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { adopt, settle, takeDelta } from '../../../src/behaviour/drift/drift.ts';
@@ -65,6 +65,23 @@ describe('a replica that is told of requests elsewhere', () => {
     expect(here.agent.rate).toBeGreaterThan(alone.agent.rate + 1.9);
   });
 
+  it('learns no more of an action in an hour than one replica would', () => {
+    const [alone, here] = [shared(), shared()];
+    for (let count = 0; count < 40; count++) {
+      const { action } = alone.call('GET /things/1', { afterMs: 1000 });
+      here.drift.hear(here.agent, [
+        { ...notice(here.now()), action },
+        { ...notice(here.now()), action },
+      ]);
+      here.call('GET /things/1', { afterMs: 1000 });
+    }
+    for (const { agent } of [alone, here]) settle(agent, null);
+    // Of 120 requests fifty: all that one made by itself, and of those among 80 elsewhere at most what they left.
+    expect(alone.agent.view.weight).toBe(40 * 32);
+    expect(here.agent.view.weight).toBeLessThanOrEqual(20 * 32);
+    expect(here.agent.view.samples).toBe(40);
+  });
+
   it('decides with them whether the batch is learned, and learns its own part alone', () => {
     for (const [evidence, learned] of [
       [-1, 25 * 32],
@@ -126,5 +143,5 @@ describe('the newest requests', () => {
 });
 
 function waitingWeight({ batch }: Agent): number {
-  return batch.weights.subarray(0, batch.length).reduce((sum, weight) => sum + weight, 0);
+  return Array.from({ length: batch.length }, (_, index) => waitingAt(batch, index).weight).reduce((a, b) => a + b, 0);
 }

@@ -7,7 +7,7 @@ import { createReplica, withOutage } from './replica.ts';
 
 describe('agents in memory', () => {
   it('stay within their bound however many call, and come back with all that was learned', async () => {
-    const { keeper, live } = createReplica(createMemoryDrift(), 20);
+    const { keeper, live } = createReplica(createMemoryDrift(), { agentsMax: 20 });
     for (let index = 0; index < 300; index++) {
       await live(`agent-${index}`, index === 0 ? 60 : 1);
       expect(keeper.size()).toBeLessThanOrEqual(40);
@@ -22,10 +22,14 @@ describe('agents in memory', () => {
   it('stay within twice their bound while the store takes nothing', async () => {
     const { state, store } = withOutage(createMemoryDrift());
     const faults: unknown[] = [];
-    const { keeper, live } = createReplica(store, 20, faults);
+    const lost: string[] = [];
+    const { keeper, live } = createReplica(store, { agentsMax: 20, faults, lost });
+    await live('reader', 0);
     state.isAway = true;
     for (let index = 0; index < 200; index++) await live(`agent-${index}`, 1);
     expect(keeper.size()).toBe(40);
+    // Each that was dropped with something to be told is told of; of others nothing is lost.
+    expect(lost).toEqual(Array.from({ length: 160 }, (_, index) => `agent-${index}`));
     expect(faults[0]).toBeInstanceOf(StoreFault);
   });
 

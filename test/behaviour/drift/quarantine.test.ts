@@ -15,7 +15,7 @@ import { createRandom } from './agents.ts';
 import { createReplica as create, withOutage } from './replica.ts';
 
 /** Never ready, so that every request is learned, or held, in full. */
-const createReplica = (store: Parameters<typeof create>[0]) => create(store, 100, [], 1_000_000);
+const createReplica = (store: Parameters<typeof create>[0]) => create(store, { readySamples: 1_000_000 });
 type Replica = ReturnType<typeof createReplica>;
 const unit = 32;
 

@@ -10,7 +10,15 @@ import type { DriftStore } from '../../../src/store/drift-port.ts';
 
 const settings = { readySamples: 500, readyAfterMs: 0, discountScore: 0.99, alarmScore: 0.999, alarmsMax: 5 };
 
-export function createReplica(store: DriftStore, agentsMax = 100, faults: unknown[] = [], readySamples = 500) {
+type ReplicaOptions = {
+  readonly agentsMax?: number;
+  readonly faults?: unknown[];
+  readonly lost?: string[];
+  readonly readySamples?: number;
+};
+
+export function createReplica(store: DriftStore, options: ReplicaOptions = {}) {
+  const { agentsMax = 100, faults = [], lost = [], readySamples = 500 } = options;
   const secret = Buffer.alloc(32, 1);
   const engine = createEngine({
     secret,
@@ -29,6 +37,7 @@ export function createReplica(store: DriftStore, agentsMax = 100, faults: unknow
     snapshotDays: 3,
     nameOf: engine.nameOf,
     settle: (agent) => settle(agent, engine.fleet),
+    onLost: (agent) => void lost.push(agent),
     onStore: (fault) => void (fault !== null && faults.push(fault)),
   });
   const live = async (id: string, requests: number, on: Keeper = keeper) => {

@@ -46,7 +46,7 @@ beforeEach(async () => {
     store,
     clock,
     newId: () => `id-${ids++}`,
-    issuers: [login, other],
+    issuers: [login, other].map((issuer) => ({ issuer, clockSkew: 30_000 })),
     onChange: () => undefined,
     sync: async () => undefined,
     hold: () => true,

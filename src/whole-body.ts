@@ -1,6 +1,7 @@
-/** Bodies of answers from issuers, read to the end or to a bound. */
+/** Bodies that are read whole, to the end or to a bound, and what they say they are. */
 
 import { Buffer } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
 import type { Dispatcher } from 'undici';
 
 type ResponseBody = Dispatcher.ResponseData['body'];
@@ -15,6 +16,24 @@ export async function readResponseBody(body: ResponseBody, bytesMax: number): Pr
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+/** The same of a request. The connection stays whole, so that whoever sent too much can read so. */
+export function readRequestBody(
+  incoming: IncomingMessage,
+  bytesMax: number,
+): Promise<Buffer | 'too large' | 'aborted'> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    incoming.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= bytesMax) chunks.push(chunk);
+      else resolve('too large');
+    });
+    incoming.once('end', () => resolve(Buffer.concat(chunks)));
+    incoming.once('error', () => resolve('aborted'));
+  });
 }
 
 /** For an answer that nobody wants the body of. */
