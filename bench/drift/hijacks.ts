@@ -8,7 +8,9 @@ import { createRandom, percent, type Row } from './figures.ts';
 import { secret } from './masquerade.ts';
 import type { Session } from './runs.ts';
 
+/** Time begins anew: no figure depends on what was judged before it. */
 export function openSuite(): Drift {
+  played = 0;
   return createDrift({
     secret,
     fleet: createFleet(),

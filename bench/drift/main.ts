@@ -1,11 +1,11 @@
 /**
  * How well behavioural drift finds what it is for, with the code that production runs.
  *
- *     npm run bench:drift -- [--data FOLDER] [--synthetic] [--json]
+ *     npm run bench:drift -- [--data FOLDER] [--synthetic] [--parts] [--json]
  *
  * FOLDER holds schonlau/ (one file a user, labels.txt), agentdojo/ (*.jsonl) and taubench/ (*.json); a part that is not
  * there is left out, and what of it could not be used is said on standard error. With --synthetic, or without any data,
- * suites that are made up are judged too.
+ * suites that are made up are judged too; with --parts, suites by parts of their sessions besides.
  */
 
 import { existsSync } from 'node:fs';
@@ -19,6 +19,7 @@ import { type Curve, curveOf, median, percent } from './figures.ts';
 import { judgeSuite, type SuiteResult } from './hijacks.ts';
 import { madeUpSessions } from './made-up.ts';
 import { foundWithin, loadUsers, masquerade, openDrift, run, train, trained, type User } from './masquerade.ts';
+import { type Held, judgeParts } from './parts.ts';
 import { honestLatches, poisoning } from './poisoning.ts';
 import { type Routing, replicated } from './replicas.ts';
 import { loadAirline, loadSessions, type Session } from './runs.ts';
@@ -27,6 +28,7 @@ const { values } = parseArgs({
   options: {
     data: { type: 'string' },
     synthetic: { type: 'boolean', default: false },
+    parts: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -196,7 +198,18 @@ function reportHijacks(sessions: readonly Session[]): void {
     const files = new Set(mine.map(({ file }) => file)).size;
     if (files === 1) say(`${suite}: one file, so that tenths of it are left out in turn`);
     for (const isTaskNew of [false, true]) reportSuite(suite, judgeSuite(mine, isTaskNew), isTaskNew);
+    if (values.parts) for (const isTaskNew of [false, true]) reportParts(suite, judgeParts(mine, isTaskNew), isTaskNew);
   }
+}
+
+function reportParts(suite: string, { draws, aucs, tainted }: Held, isTaskNew: boolean): void {
+  heading(`Parts of ${suite}: ${draws} draws, task ${isTaskNew ? 'never seen' : 'seen in other runs'}`);
+  const mean = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0) / draws;
+  const name = `${suite} ${isTaskNew ? 'new' : 'seen'} parts`;
+  figure(`${name}: destination AUC, mean`, mean(aucs), 3);
+  figure(`${name}: destination AUC, worst`, Math.min(...aucs), 3, '', atLeast(0.9));
+  figure(`${name}: tainted found at 1% false alarms, mean`, mean(tainted), 0, '%');
+  figure(`${name}: tainted found at 1% false alarms, worst`, Math.min(...tainted), 0, '%');
 }
 
 function reportSuite(suite: string, result: SuiteResult, isTaskNew: boolean): void {
