@@ -144,12 +144,11 @@ function isDate(text: string): boolean {
   return text.length >= 8 && text.length <= 10 && /^(?:19|20)\d\d[- ]?[01]\d[- ]?[0-3]\d$/.test(text);
 }
 
+/**
+ * RFC 5322 §3.2.3 allows a slash here, which next to nobody's address has: `example.com/@name` is a page.
+ */
 function isBare(text: string): boolean {
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code <= 0x20 || code === 0x22 || code === 0x28 || code === 0x29 || code === 0x2c || code === 0x3b) return false;
-  }
-  return true;
+  return !/[\0- "(),;/]/.test(text);
 }
 
 function hasDigit(text: string): boolean {

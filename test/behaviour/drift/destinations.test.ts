@@ -27,6 +27,8 @@ describe('recognise', () => {
     ['https://example.com:8443', 'example.com:8443'],
     ['https://bücher.example/a', 'xn--bcher-kva.example/a'],
     ['gb29 nwbk 6016 1331 9268 19', 'GB29NWBK60161331926819'],
+    ['https://example.com/@Anna.Smith', 'example.com/@Anna.Smith'],
+    ['example.com/@Anna.Smith', 'example.com/@Anna.Smith'],
     ['203.0.113.7', '203.0.113.7'],
     ['123E4567-E89B-12D3-A456-426614174000', '#123E4567E89B12D3A456426614174000'],
     ['+49 30 12345678', '#493012345678'],
