@@ -9,6 +9,8 @@ export const seenMax = appearancesMax;
 const seenLifetimeMs = 15 * 60 * 1000;
 /** Words held of one session: those of its newest 24 KB of responses or so. */
 const saidBytesMax = 16 * 1024;
+/** Each is looked through in turn when a value is looked for. */
+const saidMax = 64;
 /** A session unused for so long begins anew. */
 const sessionLifetimeMs = 60 * 60 * 1000;
 
@@ -23,6 +25,7 @@ export type Session = {
   seen: Appearances | null;
   /** Words of the newest responses, newest last. */
   said: Said[];
+  saidBytes: number;
 };
 
 /** Stands for "nothing yet" as the action before the first. */
@@ -43,7 +46,7 @@ export function createSessions(sessionsMax: number): Sessions {
       const key = session === null ? agent : `${agent}\n${session}`;
       let held = sessions.get(key);
       if (held === undefined || nowMs - held.lastAtMs > sessionLifetimeMs) {
-        held = { previous: start, lastAtMs: nowMs, seen: null, said: [] };
+        held = { previous: start, lastAtMs: nowMs, seen: null, said: [], saidBytes: 0 };
         sessions.set(key, held);
       }
       return held;
@@ -69,12 +72,14 @@ export function noteRequest(session: Session, hash: number, nowMs: number): void
 }
 
 /** Notes the words of a response to `action`. */
-export function noteWords({ said }: Session, words: Words, action: number, nowMs: number): void {
+export function noteWords(session: Session, words: Words, action: number, nowMs: number): void {
+  const { said } = session;
   said.push({ words, action, atMs: nowMs });
-  let bytes = said.reduce((sum, each) => sum + each.words.byteLength, 0);
-  for (let oldest = said[0]; oldest !== undefined; oldest = said[0]) {
-    if (said.length === 1 || (bytes <= saidBytesMax && nowMs - oldest.atMs <= seenLifetimeMs)) return;
-    bytes -= oldest.words.byteLength;
+  session.saidBytes += words.byteLength;
+  for (let oldest = said[0]; oldest !== undefined && said.length > 1; oldest = said[0]) {
+    const isOver = session.saidBytes > saidBytesMax || said.length > saidMax;
+    if (!isOver && nowMs - oldest.atMs <= seenLifetimeMs) return;
+    session.saidBytes -= oldest.words.byteLength;
     said.shift();
   }
 }
