@@ -105,7 +105,8 @@ function encode(batch: readonly Waiting[], keys: Keys, generation: string): (str
   let isKnown = knownAt !== null;
   for (const { request } of batch) {
     if (request.knownAt !== knownAt) isKnown = false;
-    for (const handle of request.handles) handles.push(handle);
+    // As Redis has it: half of a surrogate pair is no UTF-8, and in JSON nothing that Lua would take.
+    for (const handle of request.handles) handles.push(handle.toWellFormed());
     const { nowMs, issuedAtMs, singleUse, meters } = request;
     let lifetimeMs = 0;
     let madeAtMs = nowMs;
@@ -122,7 +123,7 @@ function encode(batch: readonly Waiting[], keys: Keys, generation: string): (str
   }
   scriptKeys[0] = scriptKeys.length - 1;
   const known = knownAt !== null && isKnown ? `${knownAt.generation}:${knownAt.sequence}:${knownAt.head}` : '';
-  return scriptKeys.concat(JSON.stringify(numbers), generation, known, handles);
+  return scriptKeys.concat(JSON.stringify(numbers), generation, known, JSON.stringify(handles));
 }
 
 /** Null where the reply is not what the script gives, and for a request that it can't tell anything about. */

@@ -54,14 +54,14 @@ const calmMs = 10_000;
 /**
  * Answers a batch of requests, one after another, so of two with the same proof in one batch the first wins.
  *
- * Numbers travel as one JSON array each way: to the client that costs half of what one argument a number does.
+ * Numbers and handles travel as JSON arrays: to the client that costs half of what one argument each does.
  *
  * KEYS  revoked:handles; revoked:meta; then, a request at a time, the proof's key where it has one and the key of each
  *       meter.
  * ARGV  numbers; the generation of the revocation set that is relied on, or nothing for any; generation, sequence and head
- *       of the set that the handles were looked up in already, or nothing; then the handles of all requests, which nobody
- *       looks at where that is what the set still is. Numbers are, a request at a time: now, when the token was issued,
- *       number of handles, when the request was made, lifetime of the proof (0 without one), number of meters, and for
+ *       of the set that the handles were looked up in already, or nothing; the handles of all requests as a JSON array,
+ *       which nobody reads where that is what the set still is. Numbers are, a request at a time: now, when the token was
+ *       issued, number of handles, when the request was made, lifetime of the proof (0 without one), number of meters, and for
  *       each meter window, width and cost.
  * Reply `lost` where the set is of another generation. Else numbers, a request at a time: index of the revoked handle or
  *       -1; 0, 1 for a replay, or 2 where that can't be told; then, only for -1 and 0, count and milliseconds until it
@@ -114,8 +114,8 @@ local calm = emptied and tonumber(emptied) + ${calmMs} or 0
 
 local numbers = cjson.decode(ARGV[1])
 local found
-if #ARGV > 3 and not (generation and ARGV[3] == generation .. ':' .. sequence .. ':' .. head) then
-  found = call('HMGET', KEYS[1], unpack(ARGV, 4))
+if ARGV[4] ~= '[]' and not (generation and ARGV[3] == generation .. ':' .. sequence .. ':' .. head) then
+  found = call('HMGET', KEYS[1], unpack(cjson.decode(ARGV[4])))
 end
 
 local answers, n = {}, 0

@@ -88,6 +88,15 @@ export function storeContract(open: (options: { maxRevocations: number }) => Pro
       }
     });
 
+    test('answers a batch in which a handle is no well-formed text', async () => {
+      const { store, other } = await opened();
+      const check = () =>
+        Promise.all(['\ud800', 'a', '\udc00b'].map((handle) => other.check(request({ handles: [handle] }))));
+      expect((await check()).map(({ revokedIndex }) => revokedIndex)).toEqual([-1, -1, -1]);
+      await store.revoke(revocation({ id: 'r-1', handle: '\udc00b' }));
+      expect((await check()).map(({ revokedIndex }) => revokedIndex)).toEqual([-1, -1, 0]);
+    });
+
     test('is lifted by id, once, for every client, and gives back the entry', async () => {
       const { store, other } = await opened();
       const entry = revocation({ handle: 'h', issuer: 'https://login.example.com', expiresAtMs: nowMs + 1e12 });
