@@ -14,8 +14,10 @@ import { start } from './sessions.ts';
 /** How well the agent knows what it did. */
 export type Familiarity = 'UNSEEN' | 'RARE' | 'INFREQUENT' | 'FREQUENT';
 
+export const features = ['destination', 'sequence', 'action', 'rate', 'peers'] as const;
+
 export type Reason = {
-  readonly feature: 'destination' | 'sequence' | 'action' | 'rate' | 'peers';
+  readonly feature: (typeof features)[number];
   readonly action: string;
   readonly seen: Familiarity;
   /** This feature's part of the evidence that makes the score; 0 of peers, which are no part of it. */
@@ -45,6 +47,8 @@ export type Explanation = {
 };
 
 const usualMax = 3;
+/** A path may be longer, and an explanation says several. */
+const nameCharsMax = 512;
 const unnamed = 'an action whose name is no longer held';
 
 export function explain(
@@ -60,7 +64,7 @@ export function explain(
     judgement.rateEvidence,
   ];
   const total = evidence.reduce((sum, part) => sum + part, 0);
-  const name = (hash: number) => nameOf(hash) ?? unnamed;
+  const name = (hash: number) => shortened(nameOf(hash) ?? unnamed);
   const share = (part: number) => (total === 0 ? 0 : Math.round((part / total) * 100) / 100);
   const reasons = [
     destinationReason(agent, judgement, name, share(judgement.destinationEvidence)),
@@ -81,6 +85,10 @@ export function explain(
       ...peersReasons(agent, judgement, fleet, name),
     ],
   };
+}
+
+function shortened(name: string): string {
+  return name.length > nameCharsMax ? `${name.slice(0, nameCharsMax)}...` : name;
 }
 
 function destinationReason(agent: Agent, judgement: Judgement, name: (hash: number) => string, share: number): Reason {
@@ -139,7 +147,7 @@ function peersReasons(
   if (peers < peersMin || (seen === 'FREQUENT' && ready)) return [];
   const group = groupToCompare(agent);
   if (usedAmongPeers(view, fleet, group, action) > 0) return [];
-  const others = group === null ? `the ${peers} other agents` : `the ${peers} other agents in group ${group.name}`;
+  const others = group === null ? `the ${peers} other agents` : `the ${peers} other agents in group ${shortened(group.name)}`;
   return [{ feature: 'peers', action: name(action), seen, share: 0, text: `none of ${others} does ${name(action)}` }];
 }
 
