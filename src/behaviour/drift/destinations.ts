@@ -2,7 +2,7 @@
 
 import type { Destination, DestinationKind } from './judgement.ts';
 import type { KeyedHash } from './keyed-hash.ts';
-import { idMark, normaliseName, normalisePlain, recognise } from './recognise.ts';
+import { idMark, normaliseName, normalisePlain, recognise, valueCharsMax } from './recognise.ts';
 import { wordSeed, wordsOf } from './words.ts';
 
 /** Fields that name someone or somewhere to reach, by their whole name or its last word. */
@@ -30,6 +30,8 @@ const depthMax = 8;
 const nodesMax = 256;
 const foundMax = 16;
 const fieldsMax = 4096;
+/** Stands for all that a request holds beyond these bounds, so that nobody is hidden behind what is known. */
+const rest = '(rest)';
 
 export type DestinationOptions = {
   readonly hash: KeyedHash;
@@ -42,6 +44,8 @@ export type Parts = {
   readonly segments?: readonly string[];
   readonly query?: Iterable<readonly [string, string]>;
   readonly body?: unknown;
+  /** Whether the request holds more than these. */
+  readonly hasMore?: boolean;
 };
 
 /** Gives the destinations of a request, those that name someone to reach first, then things, then what may be either. */
@@ -51,29 +55,40 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
   const kindOf = createFieldKinds(fields);
   const fieldHashOf = createFieldHash(hash);
   const seed = wordSeed(hash);
-  return ({ segments = [], query = [], body }) => {
+  const unseen: Destination = { field: rest, fieldHash: fieldHashOf(rest, false), hash: hash(rest), kind: 'reach' };
+  return ({ segments = [], query = [], body, hasMore = false }) => {
     const sought: Found = { reach: [], id: [], other: [] };
     let nodes = 0;
+    let isWhole = !hasMore;
     const add = (field: string, name: string | null, kind: DestinationKind, isInside = false, text?: string) => {
       const found = sought[kind === 'reach' || kind === 'id' ? kind : 'other'];
-      if (name === null || found.length >= foundMax) return;
+      if (name === null || (found.length >= foundMax && kind !== 'reach')) return;
       const value = kind === 'text' ? 0 : hash(name);
       const fieldHash = fieldHashOf(field, isInside);
       for (const other of found) if (other.hash === value && (value !== 0 || other.fieldHash === fieldHash)) return;
+      if (found.length >= foundMax) {
+        isWhole = false;
+        return;
+      }
       const words = text === undefined ? undefined : () => wordsOf(text, seed);
       found.push(
         words === undefined ? { field, fieldHash, hash: value, kind } : { field, fieldHash, hash: value, kind, words },
       );
     };
     const addRecognised = (field: string, name: string) => add(field, name, name.startsWith(idMark) ? 'id' : 'reach');
-    const take = (field: string, path: string, text: string) => {
+    const take = (field: string, path: string, raw: string) => {
+      // Blanks around a name are nothing to most APIs, and must not make a text of it.
+      const text = raw.trim();
       if (text === '') return;
       const kind = kindOf(field, path);
-      if (kind === 'id') return add(path, nameOfId(text), 'id');
-      const inside = namesInside(text);
-      for (const name of inside) add(path, name, 'reach', kind === null);
-      if (inside.length > 0) return;
       const name = recognise(text);
+      if (kind === 'id' && name?.includes('@') !== true) return add(path, name ?? nameOfId(text), 'id');
+      if (name === null || between.test(text)) {
+        const { names, isAll } = namesInside(text);
+        if (!isAll) isWhole = false;
+        for (const inside of names) add(path, inside, 'reach', kind === null);
+        if (names.length > 0) return;
+      }
       if (name !== null) return kind === 'reach' ? add(path, name, 'reach') : addRecognised(path, name);
       if (kind === 'reach') return add(path, normaliseName(text), 'reach', false, text);
       // How often a field holds a text is known, so that it can be told how seldom there is a link in it.
@@ -82,16 +97,24 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
       else add(path, normalisePlain(text), 'plain', false, text);
     };
     const walk = (field: string, path: string, value: unknown, depth: number): void => {
-      if (depth > depthMax || ++nodes > nodesMax) return;
+      if (depth > depthMax || ++nodes > nodesMax) {
+        isWhole = false;
+        return;
+      }
       if (typeof value === 'string') take(field, path, value);
       else if (typeof value === 'number' || typeof value === 'bigint') {
         if (kindOf(field, path) !== null) take(field, path, String(value));
       } else if (Array.isArray(value)) for (const item of value) walk(field, path, item, depth + 1);
       else if (value instanceof Map) {
-        for (const [key, item] of value) walk(String(key), join(path, String(key)), item, depth + 1);
+        for (const [key, item] of value) enter(path, String(key), item, depth);
       } else if (typeof value === 'object' && value !== null) {
-        for (const [key, item] of Object.entries(value)) walk(key, join(path, key), item, depth + 1);
+        for (const [key, item] of Object.entries(value)) enter(path, key, item, depth);
       }
+    };
+    const enter = (path: string, key: string, item: unknown, depth: number) => {
+      const name = mayNameInside.test(key) ? recognise(key) : null;
+      if (name !== null) addRecognised(path, name);
+      walk(key, join(path, key), item, depth + 1);
     };
     for (const segment of segments) {
       const name = recognise(segment);
@@ -100,7 +123,9 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
     for (const [name, value] of query) take(name, name, value);
     if (body !== undefined) walk('', '', body, 0);
     // Each kind has its own bound: no number of other values keeps whom a request reaches from being looked at.
-    return [...sought.reach, ...sought.id, ...sought.other].slice(0, foundMax);
+    const found = [...sought.reach, ...sought.id, ...sought.other];
+    if (!isWhole) found.unshift(unseen);
+    return found.slice(0, foundMax);
   };
 }
 
@@ -122,16 +147,18 @@ function createFieldHash(hash: KeyedHash): (field: string, isInside: boolean) =>
 }
 
 /** Addresses and links that stand in a text or a list. */
-function namesInside(whole: string): string[] {
+function namesInside(whole: string): { readonly names: readonly string[]; readonly isAll: boolean } {
   const names: string[] = [];
-  const text = whole.length > insideCharsMax ? whole.slice(0, insideCharsMax) : whole;
-  if (!mayNameInside.test(text) || !between.test(text)) return names;
+  if (!mayNameInside.test(whole)) return { names, isAll: true };
+  const isLong = whole.length > insideCharsMax;
+  const text = isLong ? whole.slice(0, insideCharsMax) : whole;
   for (const part of text.split(outside)) {
-    if (names.length >= insideMax) break;
     const name = mayNameInside.test(part) ? recognise(part.replace(trailing, '')) : null;
-    if (name !== null) names.push(name);
+    if (name === null || names.includes(name)) continue;
+    if (names.length >= insideMax) return { names, isAll: false };
+    names.push(name);
   }
-  return names;
+  return { names, isAll: !isLong || !mayNameInside.test(whole.slice(insideCharsMax)) };
 }
 
 export type FieldKind = 'reach' | 'id' | null;
@@ -155,11 +182,9 @@ export function createFieldKinds(operatorFields: readonly string[]): (field: str
   };
 }
 
-/** An id is any short value without blanks: what it is of is the field's to say. */
-function nameOfId(text: string): string | null {
-  const trimmed = text.trim();
-  if (trimmed.length === 0 || trimmed.length > 128) return null;
-  return recognise(trimmed) ?? idMark + trimmed;
+/** An id is any value: what it is of is the field's to say. */
+function nameOfId(text: string): string {
+  return idMark + text.slice(0, valueCharsMax);
 }
 
 function join(path: string, key: string): string {
@@ -171,8 +196,8 @@ function flatten(field: string): string {
   return field.replaceAll(/[^a-zA-Z0-9]/g, '').toLowerCase();
 }
 
-/** `recipient_email` and `recipientEmail` end in email. */
+/** `recipient_email` and `recipientEmail` end in email; `to[0]` and `to1` name one of several. */
 function lastWord(field: string): string {
-  const word = /([A-Z]?[a-z0-9]+|[A-Z]+)[^a-zA-Z0-9]*$/.exec(field);
+  const word = /([A-Z]?[a-z0-9]*[a-z]|[A-Z]+)[^a-zA-Z]*$/.exec(field);
   return (word?.[1] ?? '').toLowerCase();
 }

@@ -147,7 +147,8 @@ function peersReasons(
   if (peers < peersMin || (seen === 'FREQUENT' && ready)) return [];
   const group = groupToCompare(agent);
   if (usedAmongPeers(view, fleet, group, action) > 0) return [];
-  const others = group === null ? `the ${peers} other agents` : `the ${peers} other agents in group ${shortened(group.name)}`;
+  const others =
+    group === null ? `the ${peers} other agents` : `the ${peers} other agents in group ${shortened(group.name)}`;
   return [{ feature: 'peers', action: name(action), seen, share: 0, text: `none of ${others} does ${name(action)}` }];
 }
 

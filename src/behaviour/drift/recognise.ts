@@ -2,7 +2,7 @@
 
 import { domainToASCII } from 'node:url';
 
-/** Longer values are no names. */
+/** Longer values are no names, save links: those are cut. */
 export const valueCharsMax = 512;
 
 /** Labels of letters, digits and inner hyphens (RFC 1123 §2.1), two of them at least. */
@@ -24,11 +24,12 @@ export const idMark = '#';
  * spellings of the same destination give the same text. Nothing is checked to exist or to have a right checksum.
  */
 export function recognise(raw: string): string | null {
-  if (raw.length < 4 || raw.length > valueCharsMax) return null;
   const text = raw.trim();
   if (text.length < 4) return null;
   const scheme = text.indexOf('://');
+  // What an agent is to give away makes a link long.
   if (isScheme(text, scheme)) return normaliseUrl(text, scheme);
+  if (text.length > valueCharsMax) return null;
   const at = text.indexOf('@');
   if (at > 0 && text.indexOf('@', at + 1) === -1) {
     const email = normaliseEmail(text, at);
@@ -44,8 +45,8 @@ export function recognise(raw: string): string | null {
 /** As any other name: what an operator's field holds, or one whose name says that it names someone. */
 export function normaliseName(raw: string): string | null {
   const text = raw.trim();
-  if (text.length === 0 || text.length > valueCharsMax) return null;
-  return recognise(text) ?? normalisePlain(text);
+  if (text.length === 0) return null;
+  return recognise(text) ?? normalisePlain(text.slice(0, valueCharsMax));
 }
 
 const isAscii = /^[ -~]*$/;
@@ -79,8 +80,12 @@ function isScheme(text: string, end: number): boolean {
 function normaliseUrl(text: string, scheme: number): string | null {
   const rest = text.slice(scheme + 3);
   const path = rest.search(/[/?#]/);
+  const end = path === -1 ? rest.length : path;
+  // To WHATWG's parser a backslash ends the host, to RFC 3986's it does not: whom they reach is another.
+  if (rest.lastIndexOf('\\', end) !== -1) return rest.slice(0, valueCharsMax);
   // RFC 3986 §3.2.1: what stands before the last at sign says who asks, not whom.
-  return normaliseHostAndPath(rest.slice(rest.lastIndexOf('@', path === -1 ? rest.length : path) + 1));
+  const begin = rest.lastIndexOf('@', end) + 1;
+  return normaliseHostAndPath(rest.slice(begin, begin + valueCharsMax));
 }
 
 function normaliseHostAndPath(text: string): string | null {

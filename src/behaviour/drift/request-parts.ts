@@ -11,7 +11,7 @@ export function partsOf({ target }: ClientRequest, heldBody: HeldBody | null): P
   const { path, query } = target;
   return {
     segments: path.length > 1 ? path.slice(1).split('/').map(decode) : [],
-    ...(query === null ? {} : { query: pairsOf(query) }),
+    ...(query === null ? {} : pairsOf(query)),
     body: bodyOf(heldBody),
   };
 }
@@ -30,17 +30,23 @@ function paramsOf(message: unknown): unknown {
   return isJsonObject(params) && 'arguments' in params ? params.arguments : params;
 }
 
-function pairsOf(query: string): (readonly [string, string])[] {
-  return query.split('&', pairsMax).map((pair) => {
-    const equals = pair.indexOf('=');
-    return equals < 0 ? [decode(pair), ''] : [decode(pair.slice(0, equals)), decode(pair.slice(equals + 1))];
-  });
+function pairsOf(query: string): Pick<Parts, 'query' | 'hasMore'> {
+  const pairs = query.split('&', pairsMax + 1);
+  const read = (text: string) => decode(text.replaceAll('+', ' '));
+  return {
+    hasMore: pairs.length > pairsMax,
+    query: pairs.slice(0, pairsMax).map((pair) => {
+      const equals = pair.indexOf('=');
+      return equals < 0 ? [read(pair), ''] : [read(pair.slice(0, equals)), read(pair.slice(equals + 1))];
+    }),
+  };
 }
 
+/** In a path a plus is a plus: `eve+1@example.net`. */
 function decode(text: string): string {
-  if (!text.includes('%') && !text.includes('+')) return text;
+  if (!text.includes('%')) return text;
   try {
-    return decodeURIComponent(text.replaceAll('+', ' '));
+    return decodeURIComponent(text);
   } catch {
     return text;
   }

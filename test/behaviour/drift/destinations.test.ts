@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { createFindDestinations } from '../../../src/behaviour/drift/destinations.ts';
 import { createKeyedHash } from '../../../src/behaviour/drift/keyed-hash.ts';
 import { normaliseName, recognise } from '../../../src/behaviour/drift/recognise.ts';
+import { partsOf } from '../../../src/behaviour/drift/request-parts.ts';
 import { createResponseScan } from '../../../src/behaviour/drift/response-scan.ts';
+import type { ClientRequest } from '../../../src/exchange.ts';
 
 const hash = createKeyedHash(Buffer.alloc(32, 3), 'destination');
 const find = createFindDestinations({ hash, fields: ['payTo', 'order.store'] });
@@ -146,10 +148,53 @@ describe('the destinations of a request', () => {
     expect(find({ body: { to: many } }).length).toBe(16);
     let deep: unknown = { to: 'bob' };
     for (let level = 0; level < 50; level++) deep = { deep };
-    expect(find({ body: deep })).toEqual([]);
-    expect(find({ body: { to: 'x'.repeat(10_000) } })).toEqual([]);
+    expect(fieldsOf(deep)).toEqual(['(rest) (reach)']);
     const late = `${'x '.repeat(3000)} https://example.net`;
-    expect(find({ body: { text: late } }).map(({ kind }) => kind)).toEqual(['text', 'text']);
+    expect(fieldsOf({ text: late })).toEqual(['(rest) (reach)', 'text (text)', 'text (text)']);
+    expect(fieldsOf({ text: 'x '.repeat(3000) })).toEqual(['text (text)', 'text (text)']);
+  });
+
+  it('are told to be more than are looked at, so that nobody is hidden behind what is known', () => {
+    const known = Array.from({ length: 16 }, (_, index) => `user-${index}`);
+    expect(fieldsOf({ to: [...known, 'user-3'] })).not.toContain('(rest) (reach)');
+    expect(fieldsOf({ to: [...known, 'eve'] })[0]).toBe('(rest) (reach)');
+    expect(fieldsOf({ zeros: Array(300).fill(0), to: 'eve' })).toEqual(['(rest) (reach)']);
+    const mails = known.map((name) => `${name}@example.com`);
+    expect(fieldsOf({ to: mails.slice(0, 8).join() })).toHaveLength(8);
+    expect(fieldsOf({ to: mails.slice(0, 9).join() })[0]).toBe('(rest) (reach)');
+    expect(fieldsOf({ text: `${mails[0]} `.repeat(20) })).toEqual(['text (reach)']);
+    const targetOf = (query: string) => ({ target: { path: '/', query } }) as ClientRequest;
+    const pairs = Array.from({ length: 32 }, (_, index) => `a${index}=`).join('&');
+    expect(find(partsOf(targetOf(pairs), null))).toEqual([]);
+    expect(find(partsOf(targetOf(`${pairs}&to=eve`), null))).toHaveLength(1);
+  });
+
+  it('are found however they are put', () => {
+    const hashesOf = (body: unknown) => find({ body }).map(({ hash: found }) => found);
+    const eve = hashOf('eve@example.net');
+    expect(hashesOf({ access: { 'eve@example.net': 'write' } })).toContain(eve);
+    expect(hashesOf({ payload: '{"to":"eve@example.net"}' })).toEqual([eve]);
+    expect(find({ body: { calendarId: 'eve@example.net' } })).toMatchObject([{ kind: 'reach', hash: eve }]);
+    expect(fieldsOf({ 'to[0]': 'eve', recipient_2: 'bob', memberId3: 'a'.repeat(200) })).toEqual([
+      'to[0] (reach)',
+      'recipient_2 (reach)',
+      'memberId3 (id)',
+    ]);
+    expect(find({ body: { city: `Gasthof${' '.repeat(64)}` } })).toMatchObject([{ kind: 'plain' }]);
+    expect(hashesOf({ url: `https://example.net/a?${'x'.repeat(600)}` })).toEqual([hashOf('example.net/a')]);
+    expect(hashesOf({ page: `https://${'x'.repeat(600)}@example.net/a` })).toEqual([hashOf('example.net/a')]);
+    const [long, longer] = [600, 601].map((length) => hashesOf({ url: `https://example.net/${'x'.repeat(length)}` }));
+    expect(long).toEqual(longer);
+    expect(fieldsOf({ to: 'x'.repeat(600) })).toEqual(['to (reach)']);
+    const request = { target: { path: '/users/eve+1@example.net/mail', query: null } } as ClientRequest;
+    expect(find(partsOf(request, null)).map(({ hash: found }) => found)).toEqual([hashOf('eve+1@example.net')]);
+  });
+
+  it('are nobody known where parsers of links would not agree whom they reach', () => {
+    const known = hashOf('https://example.com');
+    expect(find({ body: { url: 'https://example.net\\@example.com' } })[0]?.hash).not.toBe(known);
+    expect(find({ body: { url: 'https://example.com\\@example.net' } })[0]?.hash).not.toBe(known);
+    expect(find({ body: { url: 'https://example.com/a\\b' } })[0]?.hash).toBe(hashOf('https://example.com/a\\b'));
   });
 });
 
