@@ -50,6 +50,9 @@ for (const [characters, value] of [
   for (const character of characters) classOf[character.charCodeAt(0)] = value;
 }
 const colonCode = 0x3a;
+const backslashCode = 0x5c;
+/** RFC 8259 §7: what stands for a blank after a backslash. */
+const isBlankEscaped = (code: number) => code === 0x6e || code === 0x72 || code === 0x74;
 /** Punctuation that ends a sentence or an emphasis, and no name. */
 const trailingMax = 8;
 const trailing = /[.:!?*_]{1,8}$/;
@@ -101,8 +104,9 @@ class Scan implements ResponseScan {
     const part = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, left));
     this.#words.write(part);
     const text = this.#carry.length === 0 ? part : Buffer.concat([this.#carry, part]);
-    const begin = this.#split(text);
+    const token = this.#split(text);
     this.#keepLast();
+    const begin = text.length - token > valueCharsMax ? this.#takeRuns(text, token, text.length, false) : token;
     // A longer token names nobody; enough of it is kept to tell that it is too long.
     this.#carry =
       begin === text.length ? nothing : Buffer.from(text.subarray(Math.max(begin, text.length - valueCharsMax - 1)));
@@ -123,12 +127,20 @@ class Scan implements ResponseScan {
     let bits = 0;
     for (let index = 0; index < text.length; index++) {
       const what = classOf[text[index] ?? 0] ?? 0;
+      let width = 1;
       if (what < delimiter) {
-        bits |= what;
-        continue;
+        const next = what === holds.backslash ? (text[index + 1] ?? 0) : 0;
+        if (!isBlankEscaped(next)) {
+          bits |= what;
+          if (next === backslashCode) index++;
+          continue;
+        }
+        // A line of a JSON string ends here: a text may be long, and have no other blanks.
+        width = 2;
       }
       if (index > begin) this.#take(text, begin, index, bits);
-      begin = index + 1;
+      begin = index + width;
+      index = begin - 1;
       bits = 0;
       if (what === kinds.blank) continue;
       if (this.#groups !== '') this.#endGroups();
@@ -140,6 +152,7 @@ class Scan implements ResponseScan {
   }
 
   #take(text: Buffer, from: number, to: number, allBits: number): void {
+    if ((allBits & holds.beyondAscii) !== 0 && (allBits & anyBits) !== 0) this.#takeRuns(text, from, to, true);
     if (to - from > valueCharsMax) return;
     let begin = from;
     let end = to;
@@ -169,6 +182,28 @@ class Scan implements ResponseScan {
       this.#lastBegin = begin;
       this.#lastEnd = end;
     } else this.#note(text.toString('utf8', begin, end), bits);
+  }
+
+  /**
+   * Not all scripts set words apart by blanks, nor are all blanks and quotes ASCII. Takes what is between, and gives where
+   * the last begins.
+   */
+  #takeRuns(text: Buffer, from: number, to: number, isEnd: boolean): number {
+    let begin = from;
+    let bits = 0;
+    for (let index = from; index <= to; index++) {
+      const what = index < to ? (classOf[text[index] ?? 0] ?? 0) : holds.beyondAscii;
+      if ((what & holds.beyondAscii) === 0) {
+        bits |= what;
+        continue;
+      }
+      if (index === to && !isEnd) return begin;
+      const isName = (bits & anyBits) !== 0 && index - begin <= valueCharsMax;
+      if (isName) this.#add(recognise(text.toString('latin1', begin, index).replace(trailing, '')));
+      begin = index + 1;
+      bits = 0;
+    }
+    return begin;
   }
 
   /** A token with a colon that it does not begin with. */

@@ -9,14 +9,20 @@ const wordsOfTextMax = 4096;
 /** Words of a value that are looked for. */
 const wordsMax = 8;
 
-/** Letters in lower case and digits; 0 for what stands between words. All beyond ASCII is part of a word, as it is. */
+/**
+ * Letters in lower case and digits; 0 for what stands between words. Beyond ASCII all is part of a word, as it is, save
+ * what begins with C2 or E2 in UTF-8: next to all of that are blanks, quotes, dashes and signs.
+ */
 const letterOf = Uint8Array.from({ length: 256 }, (_, code) => (code < 128 ? 0 : code));
 for (let code = 48; code < 58; code++) letterOf[code] = code;
 for (let code = 97; code < 123; code++) {
   letterOf[code] = code;
   letterOf[code - 32] = code;
 }
+/** Those that need no look at what is around them. */
+const plainLetterOf = letterOf.map((letter, code) => (code < 0x80 ? letter : 0));
 const backslash = 92;
+const uCode = 117;
 const prime = 0x01000193;
 
 /** The words of a text in their order, as hashes under a secret. */
@@ -38,9 +44,16 @@ export function createWordScan(seed: number): WordScan {
   let found = new Uint32Array(wordsAtFirst);
   let count = 0;
   let word = seed;
-  /** RFC 8259 §7: what comes after a backslash is no letter of a word. */
+  /** Whether what is being read is a sign and no letter, though beyond ASCII. */
+  let isSign = false;
+  /** RFC 8259 §7: after a backslash comes no letter of a word, or four digits that say which. */
   let isEscaped = false;
-  const add = (hash: number) => {
+  let digitsLeft = 0;
+  let escaped = 0;
+  const endWord = () => {
+    if (word === seed) return;
+    const hash = word;
+    word = seed;
     if (count === wordsOfTextMax) return;
     if (count === found.length) {
       const longer = new Uint32Array(2 * count);
@@ -49,26 +62,57 @@ export function createWordScan(seed: number): WordScan {
     }
     found[count++] = hash;
   };
+  const take = (code: number) => {
+    let letter = letterOf[code] ?? 0;
+    if (code >= 0x80) {
+      if (code >= 0xc0) isSign = code === 0xc2 || code === 0xe2;
+      if (isSign) letter = 0;
+    }
+    if (letter === 0) endWord();
+    else word = Math.imul(word ^ letter, prime);
+  };
+  const takeEscaped = (code: number) => {
+    if (digitsLeft === 0) {
+      isEscaped = code === uCode;
+      digitsLeft = isEscaped ? 4 : 0;
+      escaped = 0;
+      if (!isEscaped) endWord();
+      return;
+    }
+    const digit = Number.parseInt(String.fromCharCode(code), 16);
+    digitsLeft = Number.isNaN(digit) ? 0 : digitsLeft - 1;
+    escaped = 16 * escaped + digit;
+    isEscaped = digitsLeft > 0;
+    if (isEscaped) return;
+    if (Number.isNaN(digit)) {
+      endWord();
+      takeNext(code);
+    } else for (const byte of Buffer.from(String.fromCharCode(escaped))) take(byte);
+  };
+  const takeNext = (code: number) => {
+    if (code === backslash) isEscaped = true;
+    else take(code);
+  };
   return {
     write: (bytes) => {
       if (count === wordsOfTextMax) return;
       let current = word;
       for (let index = 0; index < bytes.length; index++) {
         const code = bytes[index] ?? 0;
-        const letter = letterOf[code] ?? 0;
+        const letter = plainLetterOf[code] ?? 0;
         if (letter !== 0 && !isEscaped) {
           current = Math.imul(current ^ letter, prime);
           continue;
         }
-        isEscaped = code === backslash && !isEscaped;
-        if (current === seed) continue;
-        add(current);
-        current = seed;
+        word = current;
+        if (isEscaped) takeEscaped(code);
+        else takeNext(code);
+        current = word;
       }
       word = current;
     },
     end: () => {
-      if (word !== seed) add(word);
+      endWord();
       return count === 0 ? null : found.slice(0, count);
     },
   };

@@ -215,6 +215,18 @@ describe('the destinations of a response', () => {
     expect(scan('{"mail":"eve\\u0040example.net"}')).toContain(hashOf('eve@example.net'));
   });
 
+  it('are found in texts without blanks, and of any script', () => {
+    const mail = hashOf('eve@example.net');
+    const lines = (separator: string) =>
+      `{"text":"${Array.from({ length: 100 }, (_, index) => `line-${index}`).join(separator)}${separator}to${separator}eve@example.net${separator}now"}`;
+    for (const separator of ['\\n', '\\t', '\u00a0', '\u3001']) expect(scan(lines(separator))).toContain(mail);
+    const text = lines('\u3001');
+    for (let cut = 1; cut < text.length; cut++) expect(scan(text.slice(0, cut), text.slice(cut))).toContain(mail);
+    expect(scan('\u9001\u4fe1\u5148\u306feve@example.net\u3067\u3059')).toContain(mail);
+    expect(scan('\u201ceve@example.net\u201d \u2013 \u00abeve@b\u00fccher.example\u00bb')).toContain(mail);
+    expect(scan('write to eve@b\u00fccher.example today')).toContain(hashOf('eve@xn--bcher-kva.example'));
+  });
+
   it('are the same wherever the text is cut', () => {
     const text =
       '{"to":"Bob Smith","url":"https://example.net/x?y=1"} mail eve@example.net, GB29 NWBK 6016 1331 9268 19.';

@@ -24,6 +24,12 @@ describe('the words of a text', () => {
     ['0: payroll.xlsx', 'payroll.xlsx'],
     ['Glow & Sons, Ohlson Wood', 'glow & sons'],
     ['Le Café\tRémy', 'Café Rémy'],
+    ['book \u201cGasthof Linde\u201d\u2014now', 'gasthof linde'],
+    ['book\u00a0Gasthof\u00a0Linde\u2026', 'gasthof linde'],
+    ['{"hotel":"\\u201cCaf\\u00e9 R\\u00E9my\\u201d\\u00a0\\u0041b"}', 'Café Rémy ab'],
+    ['{"hotel":"\\u0413\\u043e\\u0440\\u0430"}', 'Гора'],
+    ['{"path":"C:\\\\users\\\\eve"}', 'users eve'],
+    ['C:\\ux and Gasthof Linde', 'gasthof linde'],
   ])('of %s hold %s', (text, value) => {
     expect(says(text, value)).toBe(true);
   });
@@ -39,7 +45,11 @@ describe('the words of a text', () => {
   });
 
   it('are the same wherever the text is cut, and none is nothing', () => {
-    const text = 'He said: "book \\"Casa Mirador\\"\\nor Gasthof Linde", at 7.';
+    const text = 'He said: "book \\"Casa Mirador\\"\\nor \\u201cGasthof L\\u00efnde\\u201d", \\u12, at \u20ac7.';
+    const bytes = Buffer.from(text);
+    const whole = createWordScan(seed);
+    for (const byte of bytes) whole.write(Buffer.of(byte));
+    expect(whole.end()).toEqual(scan(text));
     for (let cut = 0; cut <= text.length; cut++) {
       expect(scan(text.slice(0, cut), text.slice(cut))).toEqual(scan(text));
     }
