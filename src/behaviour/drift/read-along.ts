@@ -3,7 +3,9 @@
 import type { ReadAlong } from '../../drift-scores.ts';
 import type { Findings, ResponseScan } from './response-scan.ts';
 
+/** What ends a line of a stream of events. */
 const lineFeed = 10;
+const carriageReturn = 13;
 
 export function createReadAlong(
   openScan: () => ResponseScan,
@@ -12,6 +14,11 @@ export function createReadAlong(
 ): ReadAlong {
   let scan: ResponseScan | null = null;
   let isStream = false;
+
+  function take(bytes: Uint8Array): void {
+    scan ??= openScan();
+    scan.write(bytes);
+  }
 
   function finish(): void {
     if (scan === null) return;
@@ -35,10 +42,13 @@ export function createReadAlong(
     },
     read: (bytes) =>
       guarded(() => {
-        scan ??= openScan();
-        scan.write(bytes);
         // A stream may never end; what an event shows is known when the event has come.
-        if (isStream && bytes.at(-1) === lineFeed) finish();
+        const eventsEnd = isStream ? Math.max(bytes.lastIndexOf(lineFeed), bytes.lastIndexOf(carriageReturn)) + 1 : 0;
+        if (eventsEnd > 0) {
+          take(bytes.subarray(0, eventsEnd));
+          finish();
+        }
+        if (eventsEnd < bytes.length) take(bytes.subarray(eventsEnd));
       }),
     end: () => guarded(finish),
   };
