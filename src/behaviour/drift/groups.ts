@@ -25,7 +25,7 @@ export type GroupsOptions = {
 
 type KeptGroup = { readonly group: PeerGroup; readonly storeName: string; readonly change: Change; isUsed: boolean };
 
-/** 16 KB each, and as much again for what the store has been given. */
+/** 8 KB each, and as much again for what the store has been given. */
 export const groupsMax = 256;
 const sharedAtOnce = 8;
 
