@@ -2,7 +2,8 @@
 
 import { findAction } from './action-table.ts';
 import { type Agent, countWaiting, countWaitingPairs } from './agent.ts';
-import { type Baseline, hourCount, unit } from './baseline.ts';
+import { type Baseline, unit } from './baseline.ts';
+import { hourCount } from './baseline-tables.ts';
 import { catalogueSize, type Fleet, peersMin, peersOf, shareAmongPeers, usersAmongPeers } from './fleet.ts';
 import { scales, tailShare } from './histogram.ts';
 import { judgeDestinations, noDestination } from './judge-destinations.ts';
