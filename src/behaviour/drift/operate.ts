@@ -103,7 +103,8 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
     const counted = [...actions.keys.entries()].flatMap(([slot, key]) => {
       const operation = engine.drift.nameOf(key);
       const count = actions.counts[slot] ?? 0;
-      return key === 0 || operation === undefined ? [] : [{ operation, share: fraction(count / weight) }];
+      // An action of which nothing was learned is there for what came after it.
+      return count === 0 || operation === undefined ? [] : [{ operation, share: fraction(count / weight) }];
     });
     return counted.toSorted((left, right) => right.share - left.share);
   }

@@ -5,6 +5,26 @@ import { createReplica } from './replica.ts';
 type Shown = { readonly operations: readonly { readonly operation: string }[]; readonly samples: number };
 type Exported = Readonly<Record<string, unknown>> & { readonly operations: readonly string[] };
 
+describe('a baseline that is shown', () => {
+  it('names what the agent was learned to do, and not what was denied or is not there', async () => {
+    const { engine, live, operate, now } = createReplica(createMemoryDrift());
+    const { agent } = await live('a', 60);
+    const { drift } = engine;
+    for (let index = 0; index < 60; index++) {
+      const event = { session: 's', atMs: now() + index, destinations: [] };
+      const denied = drift.judge(agent, { ...event, action: `GET /denied/${index}` });
+      drift.learn(agent, denied, 'denied');
+      const missing = drift.judge(agent, { ...event, action: `GET /missing/${index}` });
+      drift.learn(agent, missing, 'allowed', 'GET {unmatched}');
+    }
+    const { operations } = (await operate.show('a')) as Shown;
+    const names = operations.map(({ operation }) => operation);
+    expect(names).toContain('GET {unmatched}');
+    expect(names).toContain('GET /things/1');
+    expect(names.filter((name) => /denied|missing/.test(name))).toEqual([]);
+  });
+});
+
 describe('an exported baseline', () => {
   const exportOf = async (requests = 300) => {
     const from = createReplica(createMemoryDrift());
