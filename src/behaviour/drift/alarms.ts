@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { DriftStore } from '../../store/drift-port.ts';
-import type { Explanation } from './explain.ts';
+import { type Explanation, familiarities, features } from './explain.ts';
 
 export type Alarm = { readonly decision: string; readonly atMs: number; readonly explanation: Explanation };
 
@@ -20,9 +20,9 @@ const attemptsMax = 8;
 const text = z.string().max(4096);
 const share = z.number().min(0).max(1);
 const reasonSchema = z.strictObject({
-  feature: z.enum(['destination', 'sequence', 'action', 'rate']),
+  feature: z.enum(features),
   action: text,
-  seen: z.enum(['UNSEEN', 'RARE', 'INFREQUENT', 'FREQUENT']),
+  seen: z.enum(familiarities),
   share,
   value: z.exactOptional(text),
   field: z.exactOptional(text),
@@ -47,7 +47,7 @@ const alarmsSchema = z.strictObject({
           ready: z.boolean(),
           alarms: z.int().min(0),
           standing: z.enum(['learning', 'latched', 'frozen']),
-          top: z.array(reasonSchema).max(4),
+          top: z.array(reasonSchema).max(features.length),
         }),
       }),
     )
