@@ -7,7 +7,7 @@ import { createDrift, type Drift, type DriftOptions } from '../../src/behaviour/
 import type { Fleet } from '../../src/behaviour/drift/fleet.ts';
 import type { Judgement } from '../../src/behaviour/drift/judgement.ts';
 import type { Outcome } from '../../src/behaviour/drift/learn.ts';
-import { median, percent, type Row } from './figures.ts';
+import { percent, type Row } from './figures.ts';
 
 export const blockSize = 100;
 export const trained = 5000;
@@ -118,10 +118,23 @@ export type Masquerade = {
   readonly blocks: readonly Row[];
   readonly benign: number;
   readonly falseAlarms: { readonly at99: number; readonly at999: number; readonly episodes: number };
-  /** Percent of each identity's benign requests at 0.99 or more. */
+  /** Percent of each identity's benign requests at 0.99 or more, and at 0.999. */
   readonly byIdentity: readonly number[];
+  readonly byIdentity999: readonly number[];
+  /** Benign requests at 0.99 or more by each of the scores that `score` is not made of alone. */
+  readonly at99By: ScoreTally;
   readonly takeOvers: readonly TakeOver[];
 };
+
+export const singleScores = ['novelty', 'sequence', 'destination', 'rate', 'sustained'] as const;
+export type ScoreTally = Record<(typeof singleScores)[number], number>;
+
+export const newTally = (): ScoreTally => ({ novelty: 0, sequence: 0, destination: 0, rate: 0, sustained: 0 });
+
+/** Counts each score of a request that is 0.99 or more. */
+export function tally(into: ScoreTally, judgement: Judgement): void {
+  for (const name of singleScores) if (judgement[name] >= 0.99) into[name]++;
+}
 
 /** Both protocols in one pass: blocks by `sustained` at their end, requests by `score`. */
 export function masquerade(users: readonly User[], agents: readonly Agent[], fleet: Fleet): Masquerade {
@@ -129,11 +142,13 @@ export function masquerade(users: readonly User[], agents: readonly Agent[], fle
   const blocks: Row[] = [];
   const takeOvers: TakeOver[] = [];
   const byIdentity: number[] = [];
+  const byIdentity999: number[] = [];
+  const at99By = newTally();
   let [benign, at99, at999, episodes] = [0, 0, 0, 0];
   for (const [at, user] of users.entries()) {
     const agent = agents[at];
     if (agent === undefined) continue;
-    let [own, ownAlarms, lastAlarm, quietUntil] = [0, 0, -blockSize, 0];
+    let [own, ownAlarms, ownAt999, lastAlarm, quietUntil] = [0, 0, 0, -blockSize, 0];
     let takeOver: { since: number; foundAfter: number } | null = null;
     for (let index = trained; index < user.commands.length; index++) {
       const judgement = run(drift, agent, user.commands[index] ?? '', index);
@@ -151,7 +166,8 @@ export function masquerade(users: readonly User[], agents: readonly Agent[], fle
       }
       if (index < quietUntil) continue;
       own++;
-      if (judgement.score >= 0.999) at999++;
+      tally(at99By, judgement);
+      if (judgement.score >= 0.999) ownAt999++;
       if (judgement.score < 0.99) continue;
       ownAlarms++;
       if (index - lastAlarm > 25) episodes++;
@@ -162,22 +178,13 @@ export function masquerade(users: readonly User[], agents: readonly Agent[], fle
     }
     benign += own;
     at99 += ownAlarms;
+    at999 += ownAt999;
     byIdentity.push(percent(ownAlarms, own));
+    byIdentity999.push(percent(ownAt999, own));
   }
-  return { blocks, benign, falseAlarms: { at99, at999, episodes }, byIdentity, takeOvers };
+  return { blocks, benign, falseAlarms: { at99, at999, episodes }, byIdentity, byIdentity999, at99By, takeOvers };
 }
 
 export function foundWithin(takeOvers: readonly TakeOver[], calls: number): number {
   return percent(takeOvers.filter(({ foundAfter }) => foundAfter <= calls).length, takeOvers.length);
-}
-
-export function summary(result: Masquerade): string {
-  const { benign, falseAlarms, byIdentity, takeOvers } = result;
-  const worst = Math.max(...byIdentity);
-  return [
-    `false alarms at .99 ${percent(falseAlarms.at99, benign).toFixed(2)}% (median identity ${median(byIdentity).toFixed(2)}%, worst ${worst.toFixed(2)}%)`,
-    `at .999 ${percent(falseAlarms.at999, benign).toFixed(3)}%`,
-    `take-overs found within 10/25 calls/ever ${[10, 25, Number.MAX_SAFE_INTEGER].map((calls) => foundWithin(takeOvers, calls).toFixed(0)).join('/')}% of ${takeOvers.length}`,
-    `episodes per 10,000 benign ${((10_000 * falseAlarms.episodes) / benign).toFixed(1)}`,
-  ].join(', ');
 }

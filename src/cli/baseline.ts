@@ -105,6 +105,7 @@ function describe(shown: Baseline): readonly string[] {
   const { agent, standing, since, samples, learned, quarantined, alarms, verdict } = shown;
   const rows: (readonly [string, string])[] = [
     ['standing', `${standing}${since === null ? '' : ` since ${since}`}`],
+    ...(standing === 'latched' ? ([['next', 'explain, then confirm-safe or confirm-compromise']] as const) : []),
     ['ready', shown.ready ? 'yes' : 'no, not enough history'],
     ['calls', `${samples} judged, ${learned} learned, ${quarantined} in quarantine`],
     ['seen', `${shown.first_seen ?? 'never'} to ${shown.last_seen ?? 'never'}`],
@@ -119,9 +120,8 @@ function describe(shown: Baseline): readonly string[] {
 
 function explain({ agent, latest_alarms }: Baseline): readonly string[] {
   if (latest_alarms.length === 0) {
-    return [
-      printable(`${agent}: no alarm since this sidecar started; earlier ones are in the audit records, under drift`),
-    ];
+    const text = 'no alarm, or none since a person last spoke; earlier ones are in the audit records, under drift';
+    return [printable(`${agent}: ${text}`)];
   }
   return latest_alarms
     .flatMap(({ decision, time, score, top }) => [

@@ -115,7 +115,7 @@ describe('postern agents baseline', () => {
     const shown = await baseline(undefined);
     expect(shown).toMatchObject({ code: 0, stderr: '' });
     expect(shown.stdout).toMatch(/^agent-7\n {2}standing {3}learning\n {2}ready {6}no, not enough history\n/);
-    expect((await baseline('explain')).stdout).toContain('no alarm since this sidecar started');
+    expect((await baseline('explain')).stdout).toContain('no alarm, or none since a person last spoke');
     const { samples } = JSON.parse((await baseline('show', { json: true })).stdout) as { samples: number };
     expect(samples).toBeGreaterThan(0);
     expect(await baseline('show', { id: 'nobody' })).toMatchObject({ code: 1, stdout: '' });

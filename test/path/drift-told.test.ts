@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { destinationsMax } from '../../src/behaviour/drift/waiting-destinations.ts';
 import type { AuditRecord } from '../../src/record/audit-record.ts';
 import { createTestClock } from '../support/clock.ts';
 import { startRedis, uniquePrefix } from '../support/redis-server.ts';
@@ -112,7 +113,11 @@ describe('an agent whose calls go to two replicas in turn', () => {
       ...Array.from({ length: 16 }, (_, index) => (harness: Harness) => {
         return index % 2 === 0 ? harness.call('/api/mail') : pay(harness, known);
       }),
-      ...Array.from({ length: 10 }, (_, index) => (harness: Harness) => harness.call(`/api/odd${index % 3}`)),
+      // What one has just met for the first time is new to the other, too, until it has been learned.
+      ...Array.from(
+        { length: 10 },
+        (_, index) => (harness: Harness) => harness.call(`/api/odd-${'abcdefghij'[index]}`),
+      ),
     ];
     const judged: (readonly [Scores, Scores])[] = [];
     for (const call of calls) judged.push(await judge(call));
@@ -221,7 +226,12 @@ describe('what replicas tell each other', () => {
       ...[4, 5, 6, 7].map((at) => sound.with(at, 'x')),
       ...[sound.with(1, 'a'.repeat(2000)), sound.with(2, 's'.repeat(200)), sound.with(3, -1), sound.with(3, 2 ** 32)],
       ...[sound.with(4, now - 3_600_000), sound.with(4, now + 3_600_000), sound.with(4, 1.5), sound.with(5, 0x8000)],
-      ...[sound.with(6, -1), [...sound, 1, 2, 3, 4, 5], [...sound, -1], [1, 'agent-7', 's', 7, now, 'x']],
+      ...[
+        sound.with(6, -1),
+        [...sound, ...Array.from({ length: destinationsMax + 1 }, () => 1)],
+        [...sound, -1],
+        [1, 'agent-7', 's', 7, now, 'x'],
+      ],
       ...[
         [1, 'agent-7', 's', 7, now, ...Array.from({ length: 600 }, () => 1)],
         [2, 'agent-7', 'more'],

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { agents } from '../../src/cli/agents.ts';
+import { createCapturedIo } from '../support/captured-io.ts';
 import { createTestClock } from '../support/clock.ts';
 import { type Harness, type StoreKind, startSidecar, stores } from '../support/sidecar.ts';
 import { answerMail, drift, known, pay, route, rules, stranger, work } from './drift-habit.ts';
@@ -88,5 +90,22 @@ describe.each(Object.keys(stores) as StoreKind[])('behaviour on the %s store', (
     const answer = await harness.call('/api/mail');
     expect(answer).toMatchObject({ status: 403, reason: 'drift_blocked' });
     expect(harness.auditText()).toContain('"type":"baseline"');
+  });
+
+  it('tells whoever asks why, and what to do then', async () => {
+    const asked = async (verb: 'show' | 'explain') => {
+      const { io, stdout } = createCapturedIo();
+      const admin = harness.sidecar.adminOrigin;
+      expect(await agents({ action: 'baseline', id: 'agent-7', verb, admin, json: false }, io)).toBe(0);
+      return stdout();
+    };
+    expect(await asked('show')).toMatch(
+      /standing {3}latched since \S+\n {2}next {7}explain, then confirm-safe or confirm-compromise\n/,
+    );
+    const explained = (await asked('explain')).split('\n');
+    expect(explained[0]).toMatch(/ score 0\.\d{1,6}$/);
+    expect(explained[1]).toMatch(
+      /^ +\d+% {2}api POST \/api\/payments names a destination in to that this agent never used/,
+    );
   });
 });

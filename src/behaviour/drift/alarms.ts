@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { DriftStore } from '../../store/drift-port.ts';
-import { type Explanation, features } from './explain.ts';
+import { type Explanation, familiarities, features } from './explain.ts';
 
 export type Alarm = { readonly decision: string; readonly atMs: number; readonly explanation: Explanation };
 
@@ -22,7 +22,7 @@ const share = z.number().min(0).max(1);
 const reasonSchema = z.strictObject({
   feature: z.enum(features),
   action: text,
-  seen: z.enum(['UNSEEN', 'RARE', 'INFREQUENT', 'FREQUENT']),
+  seen: z.enum(familiarities),
   share,
   value: z.exactOptional(text),
   field: z.exactOptional(text),

@@ -3,7 +3,8 @@
  * replicas merge into the same baseline whatever their order.
  */
 
-import { type ActionTable, actionTableBytes, addActions, createActionTable, halveActions } from './action-table.ts';
+import { addActions, halveActions } from './action-table.ts';
+import { emptyTables, hasTables, openTables, setTables, type Tables } from './baseline-tables.ts';
 import {
   clearDestinations,
   createDestinationMemory,
@@ -11,17 +12,11 @@ import {
   turnGeneration,
   uniteDestinations,
 } from './destination-memory.ts';
-import { addFields, ageFields, createFieldSketch, type FieldSketch, fieldSketchBytes } from './field-sketch.ts';
-import { histogramCells } from './histogram.ts';
-import { pairCells } from './pair-sketch.ts';
+import { addFields, ageFields } from './field-sketch.ts';
 import { clearRecent, createRecent, type Recent, uniteRecent } from './recent.ts';
 
 /** The weight of one fully learned request; the least weight that counts is one unit. */
 export const unit = 32;
-
-export const hourCount = 24;
-/** Requests, sum and sum of squares of the rate's logarithm, an hour of the day. */
-export const hourCells = 3 * hourCount;
 
 /** Half-life of the model: at least this many requests and this long, whichever is longer. */
 const modelUnitsMax = 28_000 * unit;
@@ -35,7 +30,7 @@ const namedMax = 128;
 export type Standing = 'learning' | 'latched' | 'frozen';
 export const standings: readonly Standing[] = ['learning', 'latched', 'frozen'];
 
-export type Baseline = {
+export type Baseline = Tables & {
   /** Times the model's counts, and the calibration's, were halved. */
   epoch: number;
   epochAtMs: number;
@@ -61,70 +56,12 @@ export type Baseline = {
   tainted: number;
   standing: Standing;
   standingAtMs: number;
-  /** Until something is learned, tables that all share, and that stay empty: see openTables. */
-  actions: ActionTable;
-  pairs: Uint32Array;
-  histograms: Uint32Array;
-  hours: Uint32Array;
-  fields: FieldSketch;
   /** Used in requests. */
   readonly destinations: DestinationMemory;
   /** Shown in responses, a generation a day. */
   readonly shown: DestinationMemory;
   readonly recent: Recent;
 };
-
-type Tables = Pick<Baseline, 'actions' | 'pairs' | 'histograms' | 'hours' | 'fields'>;
-
-/**
- * Of the memory that an agent takes tables are most, so they are made when the first batch is learned. Most deltas hold
- * none, and nor do agents that have hardly called. One buffer holds all: a buffer of its own costs hundreds of bytes.
- */
-function createTables(): Tables {
-  const fieldsAt = actionTableBytes + 4 * (pairCells + histogramCells + hourCells);
-  const memory = new ArrayBuffer(fieldsAt + fieldSketchBytes);
-  let at = actionTableBytes;
-  const cells = (length: number) => {
-    const words = new Uint32Array(memory, at, length);
-    at += words.byteLength;
-    return words;
-  };
-  return {
-    actions: createActionTable(memory),
-    pairs: cells(pairCells),
-    histograms: cells(histogramCells),
-    hours: cells(hourCells),
-    fields: createFieldSketch(memory, fieldsAt),
-  };
-}
-
-const emptyTables = createTables();
-
-function hasTables(baseline: Baseline): boolean {
-  return baseline.actions !== emptyTables.actions;
-}
-
-/** To be called before anything is written to a baseline's tables. */
-export function openTables(baseline: Baseline): void {
-  if (!hasTables(baseline)) setTables(baseline, createTables());
-}
-
-/** Gives back tables that hold nothing. */
-export function closeEmptyTables(baseline: Baseline): void {
-  const isZero = (cell: number) => cell === 0;
-  const { actions, pairs, histograms, hours, fields } = baseline;
-  if (!fields.named.every(isZero)) return;
-  if (actions.used > 0 || !pairs.every(isZero) || !histograms.every(isZero) || !hours.every(isZero)) return;
-  setTables(baseline, emptyTables);
-}
-
-function setTables(baseline: Baseline, { actions, pairs, histograms, hours, fields }: Tables): void {
-  baseline.actions = actions;
-  baseline.pairs = pairs;
-  baseline.histograms = histograms;
-  baseline.hours = hours;
-  baseline.fields = fields;
-}
 
 export function createBaseline(): Baseline {
   return {

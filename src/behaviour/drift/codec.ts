@@ -1,7 +1,8 @@
 /** A baseline, or a delta of one, as bytes: what the store holds and what an operator exports. */
 
 import { type ActionTable, actionsMax, slotForAction } from './action-table.ts';
-import { type Baseline, closeEmptyTables, createBaseline, openTables, standings } from './baseline.ts';
+import { type Baseline, createBaseline, standings } from './baseline.ts';
+import { closeEmptyTables, openTables } from './baseline-tables.ts';
 import { type DestinationMemory, generationWords } from './destination-memory.ts';
 import { openReader, openWriter, type Reader, type Writer } from './packed.ts';
 import { addRecent, inOrder, recentEntries, recentMax } from './recent.ts';

@@ -2,7 +2,8 @@
 
 import { findAction } from './action-table.ts';
 import { type Agent, countWaiting, countWaitingPairs } from './agent.ts';
-import { type Baseline, hourCount, unit } from './baseline.ts';
+import { type Baseline, unit } from './baseline.ts';
+import { hourCount } from './baseline-tables.ts';
 import { catalogueSize, type Fleet, peersMin, peersOf, shareAmongPeers, usersAmongPeers } from './fleet.ts';
 import { scales, tailShare } from './histogram.ts';
 import { judgeDestinations, noDestination } from './judge-destinations.ts';
@@ -60,12 +61,11 @@ export function judge(
   const actionShare = tailShare(view.histograms, scales.action, agent.actionSurprise, unit);
   const sequenceShare = tailShare(view.histograms, scales.sequence, agent.sequenceSurprise, unit);
   const rateShare = tailShare(view.histograms, scales.rate, rate.z, unit);
-  // Action and sequence tell the same story and are not added up. A destination is another story, and so is a flood.
   const actionEvidence = -Math.log(actionShare);
   const sequenceEvidence = -Math.log(sequenceShare);
   const destinationEvidence = -Math.log(named.share) - Math.log(named.taintShare);
   const rateEvidence = Math.max(0, (-Math.log(rateShare) - 4.6) / 2);
-  const combinedValue = conductShare * Math.max(actionEvidence, sequenceEvidence) + destinationEvidence + rateEvidence;
+  const combinedValue = conductEvidence(actionEvidence, sequenceEvidence) + destinationEvidence + rateEvidence;
 
   const { samples } = view;
   // No score claims more than the history it has could show.
@@ -118,6 +118,11 @@ export function judge(
     isAlarm,
     lean: agent.lean,
   };
+}
+
+/** Action and sequence tell the same story and are not added up. A destination is another story, and so is a flood. */
+export function conductEvidence(actionEvidence: number, sequenceEvidence: number): number {
+  return conductShare * Math.max(actionEvidence, sequenceEvidence);
 }
 
 type Conduct = {

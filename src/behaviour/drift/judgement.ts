@@ -81,3 +81,6 @@ export type Judgement = Scores & {
   /** Mean evidence of the last ten requests or so. */
   readonly lean: number;
 };
+
+/** Scores are told down to a millionth, so that records and explanations say exactly what rules saw. */
+export const toMillionths = (score: number) => Math.floor(score * 1e6) / 1e6;

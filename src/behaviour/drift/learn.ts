@@ -15,7 +15,8 @@ import {
   type Waiting,
   waitingAt,
 } from './agent.ts';
-import { ageBaseline, type Baseline, createDelta, openTables, type Standing, setStanding, unit } from './baseline.ts';
+import { ageBaseline, type Baseline, createDelta, type Standing, setStanding, unit } from './baseline.ts';
+import { openTables } from './baseline-tables.ts';
 import { addDestination, addOnDay, hasDestination } from './destination-memory.ts';
 import { contribute, type Fleet, peerSamplesMin, peersMin, unitsToGive } from './fleet.ts';
 import { createGrowth, type Growth, takeRoom, turnHour } from './growth.ts';

@@ -1,6 +1,7 @@
 /** What people do with baselines: look at them, say whether an agent is sound, and put back what was good. */
 
 import type { DriftStore } from '../../store/drift-port.ts';
+import { slotCount } from './action-table.ts';
 import { createBaseline, setStanding, unit } from './baseline.ts';
 import { decodeBaseline, encodeBaseline } from './codec.ts';
 import { confirmCompromise, confirmSafe, freeze, reset, unfreeze } from './drift.ts';
@@ -45,6 +46,8 @@ export type OperateOptions = {
 };
 
 const operationsShown = 20;
+/** Names of operations in an export: beside the baseline they fit into one request to the admin API. */
+const namesBytesMax = 16 * 1024;
 const exportFormat = 'postern-baseline';
 const exportVersion = 1;
 
@@ -80,7 +83,7 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       last_seen: timeOf(baseline.lastAtMs),
       verdict: kept.verdictAtMs === 0 ? null : { verdict: kept.verdict, at: timeOf(kept.verdictAtMs) },
       new_destinations: named === 0 ? null : fraction(fresh / named),
-      operations: operationsOf(kept),
+      operations: operationsOf(kept).slice(0, operationsShown),
       latest_alarms: kept.alarms.list.toReversed().map(({ decision, atMs, explanation }) => ({
         decision,
         time: timeOf(atMs),
@@ -94,15 +97,28 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
     };
   }
 
-  /** Those taken most, by name where one is known since the start. */
-  function operationsOf({ agent }: KeptAgent): readonly object[] {
+  /** Those taken most first, by name where one is known. */
+  function operationsOf({ agent }: KeptAgent): readonly { readonly operation: string; readonly share: number }[] {
     const { actions, weight } = agent.view;
     const counted = [...actions.keys.entries()].flatMap(([slot, key]) => {
       const operation = engine.drift.nameOf(key);
       const count = actions.counts[slot] ?? 0;
-      return key === 0 || operation === undefined ? [] : [{ operation, share: fraction(count / weight) }];
+      // An action of which nothing was learned is there for what came after it.
+      return count === 0 || operation === undefined ? [] : [{ operation, share: fraction(count / weight) }];
     });
-    return counted.toSorted((left, right) => right.share - left.share).slice(0, operationsShown);
+    return counted.toSorted((left, right) => right.share - left.share);
+  }
+
+  /** Of its operations those taken most, as far as there is room. */
+  function namesOf(kept: KeptAgent): readonly string[] {
+    const names: string[] = [];
+    let bytes = 0;
+    for (const { operation } of operationsOf(kept)) {
+      bytes += Buffer.byteLength(JSON.stringify(operation)) + 1;
+      if (bytes > namesBytesMax) break;
+      names.push(operation);
+    }
+    return names;
   }
 
   /** Puts another baseline in the place of the one that there is, on every replica. */
@@ -135,7 +151,7 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
   }
 
   function bringIn(kept: KeptAgent, given: unknown): Problem | null {
-    const { format, version, fingerprint, baseline } =
+    const { format, version, fingerprint, operations, baseline } =
       typeof given === 'object' && given !== null ? asRecord(given) : {};
     if (format !== exportFormat || version !== exportVersion || typeof baseline !== 'string') {
       return { problem: 'Send what an export gave as the member baseline.' };
@@ -144,7 +160,10 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       return { problem: 'It was exported under another drift secret: its hashes mean nothing here.' };
     }
     const decoded = decodeBaseline(Buffer.from(baseline, 'base64'));
-    if (decoded === null) return { problem: 'The baseline is damaged, or of another version of Postern.' };
+    if (decoded === null || !isNames(operations)) {
+      return { problem: 'The baseline is damaged, or of another version of Postern.' };
+    }
+    engine.drift.recallNames(operations);
     replace(kept, decoded);
     return null;
   }
@@ -156,7 +175,7 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
     const nowMs = Math.max(clock(), standingAtMs + 1, kept.verdictAtMs + 1);
     const agent = wake(kept);
     if (action === 'freeze') {
-      if (standing === 'latched') return { problem: 'It is latched: say first whether it is safe or compromised.' };
+      if (standing === 'latched') return { problem: 'It is latched: say confirm-safe or confirm-compromise first.' };
       freeze(agent, nowMs);
     } else if (action === 'unfreeze') {
       if (standing !== 'frozen') return { problem: `It is not frozen but ${standing}.` };
@@ -186,7 +205,17 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       const baseline = Buffer.from(encodeBaseline(kept.agent.view)).toString('base64');
       const { fingerprint } = engine;
       const exported_at = new Date(clock()).toISOString();
-      return { format: exportFormat, version: exportVersion, agent: id, exported_at, fingerprint, baseline };
+      // A baseline knows operations by their hashes alone, and another store need not have met them.
+      const operations = namesOf(kept);
+      return {
+        format: exportFormat,
+        version: exportVersion,
+        agent: id,
+        exported_at,
+        fingerprint,
+        operations,
+        baseline,
+      };
     },
     async act(id, request) {
       // A baseline may be brought to an agent that has not called yet.
@@ -200,6 +229,10 @@ export function createOperate({ running, store, clock, snapshotDays, warmUp }: O
       return view(kept);
     },
   };
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length <= slotCount && value.every((name) => typeof name === 'string');
 }
 
 const asRecord = (value: object) => value as Readonly<Record<string, unknown>>;

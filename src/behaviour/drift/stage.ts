@@ -4,7 +4,7 @@ import type { DriftScores, ReadAlong } from '../../drift-scores.ts';
 import type { Exchange } from '../../exchange.ts';
 import { defaultSettings } from './drift.ts';
 import type { Engine } from './engine.ts';
-import type { Judgement } from './judgement.ts';
+import { type Judgement, toMillionths } from './judgement.ts';
 import type { Keeper } from './keeper.ts';
 import { addAlarm, type KeptAgent, wake } from './kept-agent.ts';
 import type { KeyedHash } from './keyed-hash.ts';
@@ -97,12 +97,12 @@ class JudgedCall implements DriftScores {
     isStale: boolean,
     engine: Engine,
   ) {
-    this.score = rounded(judgement.score);
-    this.novelty = rounded(judgement.novelty);
-    this.sequence = rounded(judgement.sequence);
-    this.destination = rounded(judgement.destination);
-    this.rate = rounded(judgement.rate);
-    this.sustained = rounded(judgement.sustained);
+    this.score = toMillionths(judgement.score);
+    this.novelty = toMillionths(judgement.novelty);
+    this.sequence = toMillionths(judgement.sequence);
+    this.destination = toMillionths(judgement.destination);
+    this.rate = toMillionths(judgement.rate);
+    this.sustained = toMillionths(judgement.sustained);
     this.tainted = judgement.tainted;
     this.ready = judgement.ready;
     this.samples = judgement.samples;
@@ -121,9 +121,6 @@ class JudgedCall implements DriftScores {
     };
   }
 }
-
-/** Down to a millionth, so that the record says exactly what rules saw. */
-const rounded = (score: number) => Math.floor(score * 1e6) / 1e6;
 
 export function createDriftStage(options: DriftStageOptions): DriftStage {
   const { running, clock, responses, observe, onLatched, onFault } = options;

@@ -3,6 +3,7 @@ import { findAction } from '../../../src/behaviour/drift/action-table.ts';
 import { unit } from '../../../src/behaviour/drift/baseline.ts';
 import { baselineBytesMax, encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
 import { confirmCompromise, confirmSafe, freeze, settle, unfreeze } from '../../../src/behaviour/drift/drift.ts';
+import { toMillionths } from '../../../src/behaviour/drift/judgement.ts';
 import { createRandom, destination, habit, minuteMs, play, shown } from './agents.ts';
 
 /** Five times the same thing that the agent never did: alarms, once it has a history. */
@@ -266,7 +267,7 @@ describe('destinations', () => {
     expect(usual.destination).toBeLessThan(0.1);
     expect(elsewhere.destination).toBeGreaterThan(0.75);
     expect(own.drift.explain(own.agent, elsewhere).top.map(({ text }) => text)).toContainEqual(
-      'POST /bookings has a value in recipient that this agent never used there',
+      expect.stringMatching(/^POST \/bookings has a value in recipient that this agent never used there \(\d\.\d% of/),
     );
     expect(linked.destination).toBeGreaterThan(0.95);
     expect([elsewhere.isStrange, linked.isStrange]).toEqual([false, true]);
@@ -328,7 +329,12 @@ describe('explanation', () => {
     own.live(3000);
     const judgement = own.call('DELETE /secrets/1');
     const explanation = own.drift.explain(own.agent, judgement);
-    expect(explanation).toMatchObject({ agent: 'agent-1', score: judgement.score, ready: true, standing: 'learning' });
+    expect(explanation).toMatchObject({
+      agent: 'agent-1',
+      score: toMillionths(judgement.score),
+      ready: true,
+      standing: 'learning',
+    });
     expect(explanation.top.map(({ feature }) => feature).sort()).toEqual(['action', 'sequence']);
     expect(explanation.top.every(({ seen, text }) => seen === 'UNSEEN' && text.includes('DELETE /secrets/1'))).toBe(
       true,
@@ -336,5 +342,22 @@ describe('explanation', () => {
     const sequence = explanation.top.find(({ feature }) => feature === 'sequence');
     expect(sequence?.usual?.length).toBe(3);
     expect(explanation.top.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1, 1);
+  });
+
+  it('gives each reason the share that it has in the score, and leaves out what explains nothing', () => {
+    const own = play({ alarmsMax: Number.POSITIVE_INFINITY });
+    const usual = () => own.call('POST /payments', { session: 'one', destinations: [destination(1)] });
+    for (let index = 0; index < 1500; index++) usual();
+    const judgement = own.call('POST /payments', { session: 'one', destinations: [destination(2)] });
+    const { top } = own.drift.explain(own.agent, judgement);
+    expect(top).toHaveLength(1);
+    expect(top[0]).toMatchObject({ feature: 'destination', field: 'recipient' });
+    expect(top[0]?.share).toBeCloseTo(judgement.destinationEvidence / judgement.combinedValue, 2);
+    expect(top[0]?.text).toMatch(
+      /^POST \/payments names a destination in recipient that this agent never used there \(less than 0\.1% of its calls/,
+    );
+    for (let index = 0; index < 100; index++) own.call('POST /invites', { destinations: [destination(3)] });
+    const elsewhere = own.call('POST /payments', { session: 'one', destinations: [destination(3)] });
+    expect(own.drift.explain(own.agent, elsewhere).top[0]?.text).toContain('though it has met it elsewhere');
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { decodeAlarms, encodeAlarms } from '../../../src/behaviour/drift/alarms.ts';
 import { encodeBaseline } from '../../../src/behaviour/drift/codec.ts';
-import type { Explanation } from '../../../src/behaviour/drift/explain.ts';
+import { type Explanation, features } from '../../../src/behaviour/drift/explain.ts';
 import { addAlarm, type KeptAgent } from '../../../src/behaviour/drift/kept-agent.ts';
 import { setAgentStanding } from '../../../src/behaviour/drift/learn.ts';
 import {
@@ -11,7 +12,7 @@ import {
 } from '../../../src/behaviour/drift/stored.ts';
 import { StoreFault } from '../../../src/errors.ts';
 import { createMemoryDrift } from '../../../src/store/memory-drift.ts';
-import { createRandom } from './agents.ts';
+import { createRandom, destination, play } from './agents.ts';
 import { createReplica as create, withOutage } from './replica.ts';
 
 /** Never ready, so that every request is learned, or held, in full. */
@@ -209,6 +210,27 @@ describe('the latest alarms', () => {
     expect(await shown(one)).toEqual(await shown(after));
     const list = Array.from({ length: 5 }, () => ({ score: 0.999, top: [{ text: 'x after y', usual: ['z'] }] }));
     expect(await after.operate.show('a')).toMatchObject({ latest_alarms: list });
+  });
+
+  it('come back whatever they are about, all of it at once too', () => {
+    const top = features.map((feature) => ({ feature, action: 'x', seen: 'UNSEEN', share: 0.2, text: 'x' }) as const);
+    for (const reasons of [top, ...top.map((reason) => [reason])]) {
+      const list = [{ decision: 'd', atMs: 1, explanation: { ...explanation, top: reasons } }];
+      expect(decodeAlarms(encodeAlarms({ sinceMs: 0, list }))).toEqual({ sinceMs: 0, list });
+    }
+  });
+
+  it('come back however long the names are that an agent makes up', () => {
+    const { drift, agent, live, now } = play();
+    live(600);
+    const long = `GET ${'/a'.repeat(60_000)}`;
+    const event = { session: null, atMs: now(), destinations: [{ ...destination(7), field: 'f'.repeat(9000) }] };
+    for (const action of [long, `${long}/b`]) {
+      const told = drift.explain(agent, drift.judge(agent, { ...event, action }));
+      expect(told.top.length).toBeGreaterThan(1);
+      const list = [{ decision: 'd', atMs: 1, explanation: told }];
+      expect(decodeAlarms(encodeAlarms({ sinceMs: 0, list }))).toEqual({ sinceMs: 0, list });
+    }
   });
 
   it('are void on every replica once a person has spoken, or the baseline was replaced', async () => {

@@ -15,11 +15,11 @@ type ReplicaOptions = {
   readonly faults?: unknown[];
   readonly lost?: string[];
   readonly readySamples?: number;
+  readonly secret?: Buffer;
 };
 
 export function createReplica(store: DriftStore, options: ReplicaOptions = {}) {
-  const { agentsMax = 100, faults = [], lost = [], readySamples = 500 } = options;
-  const secret = Buffer.alloc(32, 1);
+  const { agentsMax = 100, faults = [], lost = [], readySamples = 500, secret = Buffer.alloc(32, 1) } = options;
   const engine = createEngine({
     secret,
     settings: { ...settings, readySamples },
