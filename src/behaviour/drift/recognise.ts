@@ -28,7 +28,7 @@ export function recognise(raw: string): string | null {
   if (text.length < 4) return null;
   const scheme = text.indexOf('://');
   // What an agent is to give away makes a link long.
-  if (isScheme(text, scheme)) return normaliseUrl(text, scheme);
+  if (scheme <= valueCharsMax && isScheme(text, scheme)) return normaliseUrl(text, scheme);
   if (text.length > valueCharsMax) return null;
   const at = text.indexOf('@');
   if (at > 0 && text.indexOf('@', at + 1) === -1) {
