@@ -76,19 +76,23 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
       );
     };
     const addRecognised = (field: string, name: string) => add(field, name, name.startsWith(idMark) ? 'id' : 'reach');
+    const takeInside = (path: string, text: string, kind: FieldKind): boolean => {
+      const { names, isAll } = namesInside(text);
+      if (!isAll) isWhole = false;
+      for (const inside of names) add(path, inside, 'reach', kind === null);
+      return names.length > 0;
+    };
     const take = (field: string, path: string, raw: string) => {
       // Blanks around a name are nothing to most APIs, and must not make a text of it.
       const text = raw.trim();
       if (text === '') return;
       const kind = kindOf(field, path);
+      const mayName = kind !== 'id' && mayNameInside.test(text);
+      const isList = mayName && between.test(text);
+      if (isList && takeInside(path, text, kind)) return;
       const name = recognise(text);
       if (kind === 'id' && name?.includes('@') !== true) return add(path, name ?? nameOfId(text), 'id');
-      if (name === null || between.test(text)) {
-        const { names, isAll } = namesInside(text);
-        if (!isAll) isWhole = false;
-        for (const inside of names) add(path, inside, 'reach', kind === null);
-        if (names.length > 0) return;
-      }
+      if (name === null && mayName && !isList && takeInside(path, text, kind)) return;
       if (name !== null) return kind === 'reach' ? add(path, name, 'reach') : addRecognised(path, name);
       if (kind === 'reach') return add(path, normaliseName(text), 'reach', false, text);
       // How often a field holds a text is known, so that it can be told how seldom there is a link in it.
@@ -149,7 +153,6 @@ function createFieldHash(hash: KeyedHash): (field: string, isInside: boolean) =>
 /** Addresses and links that stand in a text or a list. */
 function namesInside(whole: string): { readonly names: readonly string[]; readonly isAll: boolean } {
   const names: string[] = [];
-  if (!mayNameInside.test(whole)) return { names, isAll: true };
   const isLong = whole.length > insideCharsMax;
   const text = isLong ? whole.slice(0, insideCharsMax) : whole;
   for (const part of text.split(outside)) {
