@@ -58,7 +58,6 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
   const unseen: Destination = { field: rest, fieldHash: fieldHashOf(rest, false), hash: hash(rest), kind: 'reach' };
   return ({ segments = [], query = [], body, hasMore = false }) => {
     const sought: Found = { reach: [], id: [], other: [] };
-    let nodes = 0;
     let isWhole = !hasMore;
     const add = (field: string, name: string | null, kind: DestinationKind, isInside = false, text?: string) => {
       const found = sought[kind === 'reach' || kind === 'id' ? kind : 'other'];
@@ -100,37 +99,60 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
       if (text.length > plainCharsMax || text.includes('\n')) add(path, '', 'text');
       else add(path, normalisePlain(text), 'plain', false, text);
     };
-    const walk = (field: string, path: string, value: unknown, depth: number): void => {
-      if (depth > depthMax || ++nodes > nodesMax) {
-        isWhole = false;
-        return;
-      }
-      if (typeof value === 'string') take(field, path, value);
-      else if (typeof value === 'number' || typeof value === 'bigint') {
-        if (kindOf(field, path) !== null) take(field, path, String(value));
-      } else if (Array.isArray(value)) for (const item of value) walk(field, path, item, depth + 1);
-      else if (value instanceof Map) {
-        for (const [key, item] of value) enter(path, String(key), item, depth);
-      } else if (typeof value === 'object' && value !== null) {
-        for (const [key, item] of Object.entries(value)) enter(path, key, item, depth);
-      }
-    };
-    const enter = (path: string, key: string, item: unknown, depth: number) => {
-      const name = mayNameInside.test(key) ? recognise(key) : null;
-      if (name !== null) addRecognised(path, name);
-      walk(key, join(path, key), item, depth + 1);
-    };
     for (const segment of segments) {
       const name = recognise(segment);
       if (name !== null) addRecognised('path', name);
     }
     for (const [name, value] of query) take(name, name, value);
-    if (body !== undefined) walk('', '', body, 0);
+    if (body !== undefined) {
+      const isAll = visit(body, {
+        text: take,
+        number: (field, path, value) => {
+          if (kindOf(field, path) !== null) take(field, path, String(value));
+        },
+        key: (path, key) => {
+          const name = mayNameInside.test(key) ? recognise(key) : null;
+          if (name !== null) addRecognised(path, name);
+        },
+      });
+      if (!isAll) isWhole = false;
+    }
     // Each kind has its own bound: no number of other values keeps whom a request reaches from being looked at.
     const found = [...sought.reach, ...sought.id, ...sought.other];
     if (!isWhole) found.unshift(unseen);
     return found.slice(0, foundMax);
   };
+}
+
+type Visitor = {
+  readonly text: (field: string, path: string, value: string) => void;
+  readonly number: (field: string, path: string, value: number | bigint) => void;
+  readonly key: (path: string, key: string) => void;
+};
+
+/** Shows what a body holds, as far as the bounds go. Returns whether that is all. */
+function visit(body: unknown, visitor: Visitor): boolean {
+  let nodes = 0;
+  let isAll = true;
+  const walk = (field: string, path: string, value: unknown, depth: number): void => {
+    if (depth > depthMax || ++nodes > nodesMax) {
+      isAll = false;
+      return;
+    }
+    if (typeof value === 'string') visitor.text(field, path, value);
+    else if (typeof value === 'number' || typeof value === 'bigint') visitor.number(field, path, value);
+    else if (Array.isArray(value)) for (const item of value) walk(field, path, item, depth + 1);
+    else if (value instanceof Map) for (const [key, item] of value) enter(path, String(key), item, depth);
+    else if (typeof value === 'object' && value !== null) {
+      for (const [key, item] of Object.entries(value)) enter(path, key, item, depth);
+    }
+  };
+  const enter = (path: string, key: string, item: unknown, depth: number) => {
+    visitor.key(path, key);
+    walk(key, join(path, key), item, depth + 1);
+  };
+  walk('', '', body, 0);
+  return isAll;
 }
 
 type Found = Record<'reach' | 'id' | 'other', Destination[]>;
