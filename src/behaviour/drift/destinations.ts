@@ -74,7 +74,8 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
         words === undefined ? { field, fieldHash, hash: value, kind } : { field, fieldHash, hash: value, kind, words },
       );
     };
-    const addRecognised = (field: string, name: string) => add(field, name, name.startsWith(idMark) ? 'id' : 'reach');
+    const addRecognised = (field: string, name: string | null) =>
+      add(field, name, name?.startsWith(idMark) === true ? 'id' : 'reach');
     const takeInside = (path: string, text: string, kind: FieldKind): boolean => {
       const { names, isAll } = namesInside(text);
       if (!isAll) isWhole = false;
@@ -99,10 +100,7 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
       if (text.length > plainCharsMax || text.includes('\n')) add(path, '', 'text');
       else add(path, normalisePlain(text), 'plain', false, text);
     };
-    for (const segment of segments) {
-      const name = recognise(segment);
-      if (name !== null) addRecognised('path', name);
-    }
+    for (const segment of segments) addRecognised('path', recognise(segment));
     for (const [name, value] of query) take(name, name, value);
     if (body !== undefined) {
       const isAll = visit(body, {
@@ -111,8 +109,7 @@ export function createFindDestinations({ hash, fields = [] }: DestinationOptions
           if (kindOf(field, path) !== null) take(field, path, String(value));
         },
         key: (path, key) => {
-          const name = mayNameInside.test(key) ? recognise(key) : null;
-          if (name !== null) addRecognised(path, name);
+          if (mayNameInside.test(key)) addRecognised(path, recognise(key));
         },
       });
       if (!isAll) isWhole = false;
