@@ -96,20 +96,23 @@ export function createWordScan(seed: number): WordScan {
   return {
     write: (bytes) => {
       if (count === wordsOfTextMax) return;
-      let current = word;
-      for (let index = 0; index < bytes.length; index++) {
-        const code = bytes[index] ?? 0;
-        const letter = plainLetterOf[code] ?? 0;
-        if (letter !== 0 && !isEscaped) {
-          current = Math.imul(current ^ letter, prime);
-          continue;
+      let index = 0;
+      while (index < bytes.length) {
+        if (!isEscaped) {
+          // Most of a text is letters.
+          let current = word;
+          for (; index < bytes.length; index++) {
+            const letter = plainLetterOf[bytes[index] ?? 0] ?? 0;
+            if (letter === 0) break;
+            current = Math.imul(current ^ letter, prime);
+          }
+          word = current;
+          if (index === bytes.length) return;
         }
-        word = current;
+        const code = bytes[index++] ?? 0;
         if (isEscaped) takeEscaped(code);
         else takeNext(code);
-        current = word;
       }
-      word = current;
     },
     end: () => {
       endWord();
