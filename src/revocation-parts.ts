@@ -59,6 +59,7 @@ export function createRevocationParts(options: {
     newId: newDecisionId,
     issuers,
     onChange: (action, entry, author) => sinks.write(revocationLine(action, author, revocationView(entry), clock())),
+    isKnown: ({ id, handle }) => mirror.entriesOf(handle).some((known) => known.id === id),
     hold: mirror.hold,
     sync: () =>
       mirror.sync().catch((fault: unknown) => {

@@ -44,6 +44,8 @@ export type RevocationsOptions = {
   readonly onChange: (action: 'revoked' | 'lifted', entry: RevocationEntry, author: string) => void;
   /** Awaited after each change, so that this sidecar acts on it before the caller is answered. */
   readonly sync: () => Promise<void>;
+  /** Whether this sidecar has it. */
+  readonly isKnown: (entry: RevocationEntry) => boolean;
   /** Takes an entry that the store could not take, so that it holds in this sidecar at least. False where it can't. */
   readonly hold: (entry: RevocationEntry) => boolean;
 };
@@ -91,7 +93,7 @@ const bodySchema = z.strictObject(
 type Body = z.output<typeof bodySchema>;
 
 export function createRevocations(options: RevocationsOptions): Revocations {
-  const { store, clock, newId, onChange, sync, hold } = options;
+  const { store, clock, newId, onChange, sync, isKnown, hold } = options;
   const issuers = options.issuers.map(({ issuer }) => issuer);
   const horizonOf = createHorizon(options.issuers);
 
@@ -125,6 +127,8 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       onChange('revoked', entry, author);
     }
     await sync();
+    // The store may have been emptied before this sidecar saw the entry there: then nobody else knows of it.
+    for (const entry of entries) if (!isKnown(entry)) hold(entry);
     return entries;
   }
 

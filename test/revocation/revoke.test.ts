@@ -19,7 +19,7 @@ const second = 'https://second.example.com';
 const jkt = '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I';
 const reason = 'laptop stolen';
 
-function open(lifetimes: Readonly<Record<string, { tokenMaxLifetime: number }>> = {}) {
+function open(lifetimes: Readonly<Record<string, { tokenMaxLifetime: number }>> = {}, isKnown = () => true) {
   let made = 0;
   const store = createMemoryStore({ clock: () => nowMs });
   const told: string[] = [];
@@ -32,6 +32,7 @@ function open(lifetimes: Readonly<Record<string, { tokenMaxLifetime: number }>> 
     sync: async () => {
       told.push('sync');
     },
+    isKnown,
     hold: ({ id }) => told.push(`hold ${id}`) < 3,
   });
   const isRevoked = async (handle: string, issuedAtMs = nowMs - 60_000) =>
@@ -48,6 +49,12 @@ function entryOf(result: Awaited<ReturnType<ReturnType<typeof open>['revocations
 }
 
 describe('making a revocation', () => {
+  test('holds what the store took and lost before this sidecar saw it there', async () => {
+    const { revocations, told } = open({}, () => false);
+    const { id } = entryOf(await revocations.create({ agent: 'agent-7', reason }, 'anna'));
+    expect(told).toEqual([`revoked ${id} by anna`, 'sync', `hold ${id}`]);
+  });
+
   test.each<readonly [string, object, string, object]>([
     ['jti', { jti: 'j-1', issuer }, jtiHandle(issuer, 'j-1'), { kind: 'jti', value: 'j-1', issuer }],
     ['agent', { agent: 'agent-7' }, agentHandle('agent-7'), { kind: 'agent', value: 'agent-7', issuer: null }],

@@ -49,6 +49,7 @@ beforeEach(async () => {
     issuers: [login, other].map((issuer) => ({ issuer, clockSkew: 30_000 })),
     onChange: () => undefined,
     sync: async () => undefined,
+    isKnown: () => true,
     hold: () => true,
   });
   receive = createReceive({
